@@ -1,0 +1,87 @@
+"""The command `dae-keras`: parses, calls, prints."""
+
+import argparse
+import sys
+
+
+def main(arguments=None):
+    """Run the command. Exit code 0; 1 with one message where something given is wrong; 2 for a wrong command line; 130 if interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.call(options)
+    except KeyboardInterrupt:
+        print("\ndae-keras: interrupted. What is finished stays; run again to go on.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        # The package's own errors are written for people; any other is a bug and keeps its traceback.
+        if not type(error).__module__.startswith("dae_keras."):
+            raise
+        print(f"dae-keras: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="dae-keras", description="Denoising autoencoders on MNIST: run the course, or use its models.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="run the notebooks in order with papermill, into runs/PROFILE; skip what is done",
+        description="Run the notebooks in order with papermill, into runs/PROFILE, and skip what is done with the same parameters and code. "
+        "Every parameter and its meaning: params/full/*.yaml.",
+    )
+    run.add_argument("--profile", default="full", help="a folder in params/: full (default) or quick")
+    run.add_argument("--only", action="append", default=[], metavar="NOTEBOOK", help="such as 02_dae; may be repeated")
+    run.add_argument(
+        "-p", dest="parameters", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="a parameter; may be repeated"
+    )
+    run.set_defaults(call=_run)
+
+    denoise = commands.add_parser(
+        "denoise",
+        help="denoise your own PNG files",
+        description="Denoise PNG files of any size, each as one 28 x 28 image: made grey, padded to a square and scaled; pictures with a "
+        "light background are inverted first and back afterwards.",
+    )
+    denoise.add_argument("--model", required=True, help="a checkpoint, such as runs/full/checkpoints/DCAE.keras")
+    denoise.add_argument("inputs", nargs="+", metavar="IN.png")
+    denoise.add_argument("--out", required=True, metavar="DIR", help="folder for NAME_denoised.png")
+    denoise.add_argument("--noise", help="add noise first: gaussian, salt_and_pepper, masking or speckle; writes NAME_noisy.png too")
+    denoise.add_argument("--noise-level", default="0.5", help="standard deviation, or share of pixels (default 0.5)")
+    denoise.add_argument("--seed", default="0", help="of the noise (default 0)")
+    denoise.set_defaults(call=_denoise)
+    return parser
+
+
+def _run(options):
+    # Imported here: `dae-keras --help` must not wait for TensorFlow.
+    import yaml
+
+    from dae_keras import _load_tensorflow_quietly
+
+    _load_tensorflow_quietly()
+    from dae_keras import course
+
+    overrides = {name: yaml.safe_load(value) for name, value in options.parameters}
+    print(course.summary(course.run(options.profile, options.only, overrides)))
+    return 0
+
+
+def _denoise(options):
+    from dae_keras.settings import Settings
+
+    settings = None
+    if options.noise is not None:
+        settings = Settings(noise=options.noise, noise_level=options.noise_level, seed=options.seed)
+    from dae_keras import _load_tensorflow_quietly
+
+    _load_tensorflow_quietly()
+    from dae_keras import denoise
+
+    for line in denoise.denoise_files(options.model, options.inputs, options.out, settings):
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

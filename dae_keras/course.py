@@ -1,0 +1,181 @@
+"""Run the course's notebooks in order with papermill: strict parameters, resume, progress."""
+
+import hashlib
+import json
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from tqdm import tqdm
+
+from dae_keras import data, training
+from dae_keras.results import markdown_table, read_comparison
+from dae_keras.settings import Settings, SettingsError, check_names, course_folder
+
+
+class CourseError(Exception):
+    """An unknown profile or notebook, or a notebook that stopped with an error. The message says which, why and what to do."""
+
+
+def run(profile="full", only=(), overrides=None):
+    """Run notebooks of a profile, in order, into its run folder; skip what is done with the same parameters and code.
+
+    Every parameter, the device, the data and a checkpoint to load are checked before the first notebook starts.
+
+    Args:
+        profile: a folder in `params/`.
+        only: names such as "02_dae"; empty: all.
+        overrides: parameter values that replace the profile's, in each notebook that has the parameter.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        CourseError, SettingsError, DataError, TrainingError: with a message for people.
+    """
+    settings = _checked_settings(profile, only, overrides or {})
+    run_folder = next(iter(settings.values())).run_path
+    output_folder = run_folder / "notebooks"
+    checked_machine = False
+    for name, values in settings.items():
+        output = output_folder / f"{name}.ipynb"
+        fingerprint = _fingerprint(name, values)
+        if _is_done(name, output, fingerprint):
+            print(f"{name}: done before with the same parameters and code")
+            continue
+        if not checked_machine:
+            for each in settings.values():
+                _check_machine(each)
+            checked_machine = True
+        output_folder.mkdir(parents=True, exist_ok=True)
+        _execute(name, values, output, fingerprint)
+    return run_folder
+
+
+def summary(run_folder):
+    """What a run left behind, in words, with the comparison's table where there is one."""
+    lines = [f"In {run_folder}:"]
+    for place, what in (
+        ("notebooks", "the executed notebooks"),
+        ("checkpoints", "the trained models"),
+        ("logs", f"for TensorBoard: tensorboard --logdir {run_folder / 'logs'}"),
+        ("*_test", "pictures and metrics.json"),
+        ("comparison.csv", "all methods"),
+    ):
+        if any(run_folder.glob(place)):
+            lines.append(f"  {place:15} {what}")
+    if (run_folder / "comparison.csv").exists():
+        lines += ["", markdown_table(read_comparison(run_folder))]
+    return "\n".join(lines)
+
+
+def notebook_parameters(path):
+    """The parameters cell of a notebook: a dict of name to what papermill knows of it (default as source text, meaning as `help`)."""
+    return papermill.inspect_notebook(str(path))
+
+
+def _checked_settings(profile, only, overrides):
+    """Settings by notebook name, in order, every value checked."""
+    root = course_folder()
+    notebooks = {path.stem: path for path in sorted((root / "notebooks").glob("*.ipynb"))}
+    if not notebooks:
+        raise CourseError(f"there are no notebooks in {root / 'notebooks'}: run this command inside the course's folder")
+    profiles = sorted(path.name for path in (root / "params").iterdir() if path.is_dir())
+    if profile not in profiles:
+        raise CourseError(f"unknown profile {profile!r}: known are {', '.join(profiles)}")
+    for name in only:
+        if name not in notebooks:
+            raise CourseError(f"unknown notebook {name!r}: known are {', '.join(notebooks)}")
+    chosen = [name for name in notebooks if not only or name in only]
+
+    known = {name: list(notebook_parameters(notebooks[name])) for name in chosen}
+    check_names(overrides, sorted(set().union(*known.values())))
+    settings = {}
+    for name in chosen:
+        file = root / "params" / profile / f"{name}.yaml"
+        if not file.is_file():
+            raise CourseError(f"profile {profile!r} has no parameters for {name}: {file} is missing")
+        try:
+            values = yaml.safe_load(file.read_text()) or {}
+            if not isinstance(values, dict):
+                raise SettingsError("must hold lines of the form name: value")
+            check_names(values, known[name])
+            values |= {key: value for key, value in overrides.items() if key in known[name]}
+            settings[name] = Settings.from_parameters(values)
+        except (SettingsError, yaml.YAMLError) as error:
+            raise SettingsError(f"{file.relative_to(root)}: {error}") from error
+    folders = {values.run_dir for values in settings.values()}
+    if len(folders) > 1:
+        raise CourseError(f"the notebooks of profile {profile!r} have different run_dir: {', '.join(sorted(folders))}")
+    return settings
+
+
+def _check_machine(settings):
+    """Data, device and checkpoint to load, before any work."""
+    data.prepare(settings.dataset, settings.data_path)
+    if settings.device.isdecimal():
+        training.set_up(settings)
+    if settings.model_path and not settings.model_path.is_file():
+        training.load_checkpoint(settings.model_path)
+
+
+def _fingerprint(name, settings):
+    """A hash of everything the notebook's results depend on: parameters, code, versions and, for the comparison, the models' results."""
+    root = course_folder()
+    package = Path(__file__).parent
+    notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+    files = sorted(path for path in package.rglob("*.py") if path.name not in ("course.py", "cli.py"))
+    parts = [
+        json.dumps(settings.as_dict(), sort_keys=True),
+        *(cell.source for cell in notebook.cells if cell.cell_type == "code"),
+        *(path.read_text() for path in files),
+        *(version(each) for each in ("tensorflow", "keras", "numpy")),
+    ]
+    if name not in training.MAKERS.values():
+        parts += [path.read_text() for path in sorted(settings.run_path.glob("*_test/metrics.json"))]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _is_done(name, output, fingerprint):
+    products = [f"checkpoints/{model}.keras" for model, maker in training.MAKERS.items() if maker == name]
+    if not all((output.parents[1] / product).is_file() for product in products) or not output.is_file():
+        return False
+    return nbformat.read(output, as_version=4).metadata.get("dae_keras", {}).get("fingerprint") == fingerprint
+
+
+class _AboveTheBar:
+    """A stream for the notebook's printed lines that keeps papermill's progress bar below them."""
+
+    def write(self, text):
+        tqdm.write(text, file=sys.stdout, end="")
+
+    def flush(self):
+        sys.stdout.flush()
+
+
+def _execute(name, settings, output, fingerprint):
+    # Under this name while it runs and where it fails: a notebook called NAME.ipynb is always whole.
+    unfinished = output.with_suffix(".unfinished.ipynb")
+    known = notebook_parameters(course_folder() / "notebooks" / f"{name}.ipynb")
+    print(f"{name}:", flush=True)
+    try:
+        notebook = papermill.execute_notebook(
+            course_folder() / "notebooks" / f"{name}.ipynb",
+            unfinished,
+            parameters={key: value for key, value in settings.as_dict().items() if key in known},
+            cwd=course_folder() / "notebooks",
+            stdout_file=_AboveTheBar(),
+        )
+    except PapermillExecutionError as error:
+        raise CourseError(f"{name} stopped: {error.ename}: {error.evalue}\nThe notebook as far as it came: {unfinished}") from error
+    except DeadKernelError as error:
+        raise CourseError(f"{name} stopped: its Python process died, most often for lack of memory ({error})") from error
+    notebook.metadata["dae_keras"] = {"fingerprint": fingerprint}
+    nbformat.write(notebook, unfinished)
+    os.replace(unfinished, output)

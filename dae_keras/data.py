@@ -1,0 +1,226 @@
+"""MNIST, Fashion-MNIST and KMNIST as genuine TFDS datasets, made from local IDX files or downloaded by TFDS; splits and `tf.data` batches."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import shutil
+import tempfile
+import threading
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+
+# SHA-256 of the unpacked files, so that any gzip wrapping will do. For KMNIST only the published .gz files' own sums are known.
+SHA256 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+    "kmnist": {
+        "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+}
+
+
+class DataError(Exception):
+    """The image files are missing, damaged or out of reach. The message names the file or folder and says what to do."""
+
+
+class Data(NamedTuple):
+    """The three splits: images uint8 (n, 28, 28, 1), labels int64 (n,)."""
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    validation: np.ndarray
+    validation_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+def load(settings) -> Data:
+    """Load the splits, preparing the dataset first where that has not been done.
+
+    The 60,000 training images are shuffled by `data_seed`; the last 5,000 are for validation. `train_images`, `validation_images` and
+    `test_images` take the first so many of each.
+
+    Args:
+        settings: its dataset, data_dir, data_seed and the three counts.
+
+    Returns:
+        The splits as arrays in memory, 55 MB at full size.
+
+    Raises:
+        DataError: as in `prepare`, or the prepared dataset is damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    prepare(settings.dataset, settings.data_path)
+    try:
+        train, test = tfds.as_numpy(
+            tfds.load(settings.dataset, data_dir=settings.data_path, split=["train", "test"], batch_size=-1, download=False)
+        )
+    except tf.errors.DataLossError as error:
+        folder = settings.data_path / settings.dataset
+        raise DataError(f"The prepared dataset in {folder} is damaged ({error.message}). Delete that folder and run again.") from error
+    order = np.random.default_rng(settings.data_seed).permutation(60_000)
+    kept, held_out = order[:55_000][: settings.train_images], order[55_000:][: settings.validation_images]
+    return Data(
+        *(train[key][rows] for rows in (kept, held_out) for key in ("image", "label")),
+        *(test[key][: settings.test_images] for key in ("image", "label")),
+    )
+
+
+def batches(images, batch_size, seed):
+    """Shuffled batches of uint8 images for training, in a new order in every epoch.
+
+    The images stay in memory as uint8; only indices are shuffled, and a batch is gathered at once.
+
+    Args:
+        images: uint8 array (n, 28, 28, 1).
+        batch_size: images a batch; the last batch may be smaller.
+        seed: the same seed gives the same sequence of epochs.
+
+    Returns:
+        A `tf.data.Dataset` of uint8 tensors (batch, 28, 28, 1) whose length Keras can read.
+    """
+    images = tf.constant(images)
+    indices = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=seed).batch(batch_size)
+    return indices.map(lambda rows: tf.gather(images, rows), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def prepare(dataset: str, data_path: Path) -> None:
+    """Make a genuine TFDS dataset in `data_path`, once; then `tfds.load(dataset, data_dir=data_path, download=False)` works.
+
+    Local IDX files, gzipped or not, in `data_path/MNIST/raw` (FashionMNIST, KMNIST) or in `data_path` itself are checked and taken; without
+    any, TFDS downloads them. TFDS writes into an `incomplete` folder and renames it at the end, so a killed run leaves nothing that looks whole.
+
+    Raises:
+        DataError: a local file is missing, damaged or not what its name says, or there are none and the download fails.
+    """
+    files = _checked_files(dataset, data_path)
+    finished = data_path / dataset / "3.0.1"
+    if (finished / "dataset_info.json").exists():
+        return
+    # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.
+    import tensorflow_datasets as tfds
+
+    for leftover in finished.parent.glob("3.0.1.incomplete*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    tfds.disable_progress_bar()
+    if files:
+        print(f"Preparing {dataset} from the files in {data_path} (once, about ten seconds) ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            _quietly(_local_builder(dataset, data_path, Path(folder)).download_and_prepare)
+    else:
+        builder = tfds.builder(dataset, data_dir=data_path)
+        _check_reachable(dataset, data_path, builder.URL)
+        print(f"Downloading {dataset} from {builder.URL} (once) ...", flush=True)
+        try:
+            _quietly(builder.download_and_prepare)
+        except Exception as error:
+            raise DataError(f"The download of {dataset} failed: {error}\n{_where_to_put(dataset, data_path)}") from error
+
+
+def _quietly(work):
+    """TFDS tells its progress in a dozen lines on two streams; the one line printed above is enough."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        work()
+
+
+def _local_builder(dataset, data_path, folder):
+    """TFDS's own builder of that name, reading unpacked local files in place of a download."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.image_classification import mnist
+
+    stock = {"mnist": mnist.MNIST, "fashion_mnist": mnist.FashionMNIST, "kmnist": mnist.KMNIST}[dataset]
+    with tfds.core.registered.skip_registration():
+
+        class LocalFiles(stock):
+            name = dataset
+
+            def _split_generators(self, dl_manager):
+                return {
+                    split: self._generate_examples(count, folder / f"{part}-images-idx3-ubyte", folder / f"{part}-labels-idx1-ubyte")
+                    for split, part, count in (("train", "train", 60_000), ("test", "t10k", 10_000))
+                }
+
+    return LocalFiles(data_dir=data_path)
+
+
+def _checked_files(dataset, data_path):
+    """Name to unpacked content of the four local files, each with the right SHA-256; empty where there is no local file at all."""
+    for folder in (data_path / FOLDERS[dataset] / "raw", data_path):
+        found = {name: next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None) for name in FILES}
+        if not any(found.values()):
+            continue
+        missing = [name for name, path in found.items() if path is None]
+        if missing:
+            raise DataError(f"In {folder} there is no {' and no '.join(missing)} (gzipped or not). {_where_to_put(dataset, data_path)}")
+        return {name: _checked_content(dataset, name, path) for name, path in found.items()}
+    return {}
+
+
+def _checked_content(dataset, name, path):
+    stored = path.read_bytes()
+    try:
+        content = gzip.decompress(stored) if path.suffix == ".gz" else stored
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} is not a whole gzip file ({error}). Replace it by a fresh copy or delete it.") from error
+    expected = SHA256[dataset]
+    if name in expected:
+        expected_sum, actual_sum, what = expected[name], hashlib.sha256(content).hexdigest(), "unpacked content"
+    elif path.suffix == ".gz":
+        expected_sum, actual_sum, what = expected[f"{name}.gz"], hashlib.sha256(stored).hexdigest(), "file"
+    else:
+        raise DataError(f"{path}: {dataset} can be checked only as the published {name}.gz. Put that file there in its place.")
+    if actual_sum == expected_sum:
+        return content
+    is_really = next((f"{FOLDERS[other]}'s {file}" for other, sums in SHA256.items() for file in sums if sums[file] == actual_sum), None)
+    raise DataError(
+        f"{path} is not {FOLDERS[dataset]}'s {name}{f' but {is_really}' if is_really else ''}: the SHA-256 of its {what} "
+        f"({len(content):,} bytes unpacked) is {actual_sum}, expected {expected_sum}. Replace it by a fresh copy or delete it."
+    )
+
+
+def _check_reachable(dataset, data_path, url):
+    """Refuse within ten seconds where there is no network: TFDS itself would retry for minutes."""
+    reached = []
+
+    def knock():
+        with contextlib.suppress(OSError):
+            request = urllib.request.Request(f"{url}{FILES[-1]}.gz", method="HEAD")
+            with urllib.request.urlopen(request, timeout=5):
+                reached.append(True)
+
+    # In a thread, because a name server that does not answer is not covered by the timeout.
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(timeout=10)
+    if not reached:
+        raise DataError(f"{url} cannot be reached, and there are no local files. {_where_to_put(dataset, data_path)}")
+
+
+def _where_to_put(dataset, data_path):
+    names = ", ".join(FILES)
+    return f"Put {FOLDERS[dataset]}'s four files ({names}; gzipped or not) into {data_path / FOLDERS[dataset] / 'raw'} and run again."

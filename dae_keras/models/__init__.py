@@ -1,0 +1,7 @@
+"""The three models, one a file. Each maps noisy images (n, 28, 28, 1) to clean ones of the same shape."""
+
+from dae_keras.models.dae import DAE
+from dae_keras.models.dcae import DCAE
+from dae_keras.models.vae import VAE
+
+__all__ = ["DAE", "DCAE", "VAE"]

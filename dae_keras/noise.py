@@ -1,0 +1,131 @@
+"""Corruptions of images, as pure functions of a batch and a seed.
+
+The same functions serve `tf.data` pipelines (fresh noise for every image in every epoch) and whole arrays (one stored draw for evaluation).
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def gaussian(images, level, seed):
+    """Additive Gaussian noise: x + level * e, with e from N(0, 1) for every pixel.
+
+    Args:
+        images: float tensor of any shape, values in [0, 1].
+        level: standard deviation, at least 0.
+        seed: two integers; the same seed gives the same noise.
+
+    Returns:
+        A tensor of the same shape, values not bounded. See Vincent et al. 2010, "Stacked Denoising Autoencoders", section 3.3.
+    """
+    return images + level * tf.random.stateless_normal(tf.shape(images), seed, dtype=images.dtype)
+
+
+def salt_and_pepper(images, level, seed):
+    """A share of the pixels, chosen at random, becomes 0 or 1 with equal chance (Vincent et al. 2010, section 3.3).
+
+    Args:
+        images: float tensor of any shape, values in [0, 1].
+        level: expected share of pixels replaced, from 0 to 1.
+        seed: two integers; the same seed gives the same noise.
+
+    Returns:
+        A tensor of the same shape, values in [0, 1].
+    """
+    draw = tf.random.stateless_uniform(tf.shape(images), seed, dtype=images.dtype)
+    salted = tf.where(draw > 1 - level / 2, tf.ones_like(images), images)
+    return tf.where(draw < level / 2, tf.zeros_like(images), salted)
+
+
+def masking(images, level, seed):
+    """A share of the pixels, chosen at random, becomes 0 (Vincent et al. 2008, section 2.3).
+
+    Args:
+        images: float tensor of any shape, values in [0, 1].
+        level: expected share of pixels erased, from 0 to 1.
+        seed: two integers; the same seed gives the same noise.
+
+    Returns:
+        A tensor of the same shape, values in [0, 1].
+    """
+    draw = tf.random.stateless_uniform(tf.shape(images), seed, dtype=images.dtype)
+    return tf.where(draw < level, tf.zeros_like(images), images)
+
+
+def speckle(images, level, seed):
+    """Multiplicative Gaussian noise: x + level * x * e, with e from N(0, 1); black pixels stay black.
+
+    Args:
+        images: float tensor of any shape, values in [0, 1].
+        level: standard deviation of the factor, at least 0.
+        seed: two integers; the same seed gives the same noise.
+
+    Returns:
+        A tensor of the same shape, values not bounded. See Gonzalez and Woods, "Digital Image Processing", section 5.2.
+    """
+    return images + level * images * tf.random.stateless_normal(tf.shape(images), seed, dtype=images.dtype)
+
+
+NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "masking": masking, "speckle": speckle}
+
+
+def add_noise(images, noise, level, seed, clip=True):
+    """Corrupt a batch of images.
+
+    Args:
+        images: float tensor or array of any shape, values in [0, 1].
+        noise: a name in `NOISES`.
+        level: what the noise of that name takes: a standard deviation or a share of pixels.
+        seed: two integers; the same seed gives the same noise.
+        clip: cut the result to [0, 1], as a camera or an 8-bit file does. It moves the mean: at Gaussian 0.5, black pixels average 0.2.
+
+    Returns:
+        A float32 tensor of the same shape.
+
+    Raises:
+        KeyError: `noise` is not a name in `NOISES`.
+    """
+    noisy = NOISES[noise](tf.convert_to_tensor(images, tf.float32), level, seed)
+    return tf.clip_by_value(noisy, 0.0, 1.0) if clip else noisy
+
+
+def training_pairs(batches, settings):
+    """(noisy, clean) batches for training: every image gets fresh noise in every epoch.
+
+    Args:
+        batches: `tf.data.Dataset` of uint8 batches, as `data.batches` makes it.
+        settings: its noise, noise_level, clip and seed count.
+
+    Returns:
+        A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed gives the same
+        sequence of epochs.
+    """
+    # One pair of integers a batch, new ones in every epoch: the noise itself is then drawn for the whole batch at once.
+    seeds = tf.data.Dataset.random(seed=settings.seed, rerandomize_each_iteration=True).batch(2)
+
+    def pair(images, seed):
+        clean = tf.cast(images, tf.float32) / 255.0
+        return add_noise(clean, settings.noise, settings.noise_level, seed, settings.clip), clean
+
+    pairs = tf.data.Dataset.zip(batches, seeds).map(pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return pairs.prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_pair(images, settings, noise=None, level=None):
+    """(noisy, clean) arrays for evaluation: one draw that depends on `settings.data_seed` only, so that all methods see the same noise.
+
+    Args:
+        images: uint8 array (n, 28, 28, 1).
+        settings: its data_seed and clip count, and noise and noise_level where the next two are not given.
+        noise: another kind of noise.
+        level: another level.
+
+    Returns:
+        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1].
+    """
+    clean = images.astype(np.float32) / 255.0
+    seed = (settings.data_seed, len(images))  # validation and test images get different draws
+    noisy = add_noise(
+        clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
+    )
+    return noisy.numpy(), clean

@@ -1,0 +1,146 @@
+"""One function a figure: each takes arrays and returns a Figure. Grey images have a fixed scale from 0 (black) to 1 (white)."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Told apart in grey print too: by lightness, by dashes and by markers.
+_STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.")
+
+
+def _finished(figure):
+    # Closed, so that a notebook shows it once: as the cell's value.
+    figure.tight_layout()
+    plt.close(figure)
+    return figure
+
+
+def _show(axes, image):
+    axes.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def image_rows(rows, title, column_titles=None):
+    """Labelled rows of images under each other, such as origin, noisy and reconstructed.
+
+    Args:
+        rows: dict of row label to images (n, 28, 28, 1) in [0, 1], the same n in each row.
+        title: of the whole figure.
+        column_titles: one text a column.
+    """
+    columns = len(next(iter(rows.values())))
+    figure, grid = plt.subplots(len(rows), columns, figsize=(0.8 * columns + 1.2, 0.85 * len(rows) + 0.7), squeeze=False)
+    for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(axes_row, images, strict=True):
+            _show(axes, image)
+        axes_row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axes, text in zip(grid[0], column_titles or [], strict=False):
+        axes.set_title(text, fontsize=9)
+    figure.suptitle(title)
+    return _finished(figure)
+
+
+def image_sheet(images, title, columns, xlabel="", ylabel=""):
+    """Many small images side by side without gaps, in rows of `columns`: samples, or a walk through the code.
+
+    Args:
+        images: (n, 28, 28, 1) in [0, 1], n a multiple of `columns`.
+        title, xlabel, ylabel: texts.
+        columns: images a row.
+    """
+    sheet = tiled(images, columns)
+    figure, axes = plt.subplots(figsize=(sheet.shape[1] / 28 * 0.36 + 0.5, sheet.shape[0] / 28 * 0.36 + 0.8))
+    _show(axes, sheet)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return _finished(figure)
+
+
+def tiled(images, columns):
+    """Images (n, h, w, 1) as one picture (rows * h, columns * w), n a multiple of `columns`."""
+    height, width = images.shape[1:3]
+    return images.reshape(-1, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)
+
+
+def training_curves(history, title, unit):
+    """Training and validation loss by epoch.
+
+    Args:
+        history: dict with the lists `loss` and `val_loss`.
+        title: of the figure.
+        unit: of the loss, for the axis.
+    """
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    figure, axes = plt.subplots(figsize=(6, 3.2))
+    axes.plot(epochs, history["loss"], "o-", color="0.55", label="training (mean over the epoch)")
+    axes.plot(epochs, history["val_loss"], "s-", color="black", label="validation (after the epoch)")
+    best = int(np.argmin(history["val_loss"]))
+    axes.plot(epochs[best], history["val_loss"][best], "*", color="tab:orange", markersize=15, label=f"kept: epoch {best + 1}")
+    axes.set(title=title, xlabel="epoch", ylabel=f"loss ({unit})")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend()
+    return _finished(figure)
+
+
+def lines(x, series, title, xlabel, ylabel):
+    """Several curves over one axis.
+
+    Args:
+        x: the common positions.
+        series: dict of label to values, as many as `x`.
+        title, xlabel, ylabel: texts, the labels with their units.
+    """
+    figure, axes = plt.subplots(figsize=(6.5, 3.8))
+    for style, (label, values) in zip(_STYLES, series.items(), strict=False):
+        axes.plot(x, values, style, label=label)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _finished(figure)
+
+
+def histograms(values, title, xlabel):
+    """One histogram a panel, on a common logarithmic scale: the share of values in each of 60 bins.
+
+    Args:
+        values: dict of panel title to an array of numbers.
+        title, xlabel: texts.
+    """
+    figure, panels = plt.subplots(1, len(values), figsize=(3.1 * len(values) + 0.5, 2.9), sharey=True, squeeze=False)
+    for axes, (label, numbers) in zip(panels[0], values.items(), strict=True):
+        numbers = np.ravel(numbers)
+        axes.hist(numbers, bins=60, weights=np.full(numbers.shape, 1 / numbers.size), color="0.4")
+        axes.axvline(numbers.mean(), color="tab:orange", linestyle="--", label=f"mean {numbers.mean():.3f}")
+        axes.set(title=label, xlabel=xlabel, yscale="log")
+        axes.legend(loc="upper right", fontsize=8)
+    panels[0][0].set_ylabel("share of pixels")
+    figure.suptitle(title)
+    return _finished(figure)
+
+
+def bars(values, title, xlabel, ylabel):
+    """One bar a value.
+
+    Args:
+        values: dict of bar label to value.
+        title, xlabel, ylabel: texts.
+    """
+    figure, axes = plt.subplots(figsize=(0.36 * len(values) + 2, 3))
+    axes.bar(list(map(str, values)), list(values.values()), color="0.45")
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return _finished(figure)
+
+
+def digit_map(points, digits, title, xlabel, ylabel):
+    """A scatter plot of two-dimensional points, coloured and marked by digit.
+
+    Args:
+        points: (n, 2).
+        digits: (n,) integers from 0 to 9.
+        title, xlabel, ylabel: texts.
+    """
+    figure, axes = plt.subplots(figsize=(6, 4.6))
+    for digit in range(10):
+        chosen = points[digits == digit]
+        axes.scatter(*chosen.T, s=14, marker=f"${digit}$", color=plt.cm.tab10(digit), linewidths=0.2)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    return _finished(figure)

@@ -1,0 +1,102 @@
+"""What a run leaves behind: pictures and metrics.json for each model, comparison.csv for all, and their table."""
+
+import csv
+import json
+import platform
+from importlib.metadata import version
+
+import numpy as np
+from PIL import Image
+
+from dae_keras import plots
+from dae_keras.metrics import PROTOCOL
+from dae_keras.training import replace_file
+
+GRID = 8  # the pictures show 8 x 8 test images
+
+
+def save_results(model, settings, images, metrics, history):
+    """Write `<MODEL>_test/` in the run folder: origin.png, noisy.png, reconstructed.png and, last, metrics.json.
+
+    Args:
+        model: the trained model; its class names the folder.
+        settings: of the run; stored in metrics.json.
+        images: dict with the float arrays (n, 28, 28, 1) `origin`, `noisy` and `reconstructed`; the first 64 are shown.
+        metrics: dict of numbers, from `metrics.measure`.
+        history: from `training.train`; its `seconds` are stored.
+
+    Returns:
+        The folder.
+    """
+    name = type(model).__name__
+    folder = settings.run_path / f"{name}_test"
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, batch in images.items():
+        save_png(folder / f"{title}.png", plots.tiled(batch[: GRID * GRID], GRID))
+    record = {
+        "model": name,
+        **metrics,
+        "weights": model.count_params(),
+        "code_numbers": code_numbers(model),
+        "epoch_seconds": [round(seconds, 3) for seconds in history.get("seconds", [])],
+        "protocol": f"{len(images['origin']):,} test images, {noise_text(settings)}, drawn once from data_seed. {PROTOCOL}",
+        "settings": settings.as_dict(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")}},
+    }
+    replace_file(folder / "metrics.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
+    return folder
+
+
+def noise_text(settings):
+    """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
+    return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"
+
+
+def code_numbers(model):
+    """How many numbers the code of a model has: what it hands from encoder to decoder for one image."""
+    return int(np.prod(model.decoder.input_shape[1:]))
+
+
+def save_png(path, image):
+    """Write a picture (h, w) with values in [0, 1] (others are clipped) as an 8-bit grey PNG."""
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    replace_file(path, lambda temporary: Image.fromarray(pixels).save(temporary))
+
+
+def read_metrics(run_path, name):
+    """The metrics.json of a model, as a dict.
+
+    Raises:
+        FileNotFoundError: the model's notebook has not run.
+    """
+    return json.loads((run_path / f"{name}_test" / "metrics.json").read_text())
+
+
+def save_comparison(run_path, rows):
+    """Write comparison.csv in the run folder.
+
+    Args:
+        run_path: the run folder.
+        rows: one dict a method, all with the same keys; None becomes an empty cell.
+    """
+
+    def write(path):
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    replace_file(run_path / "comparison.csv", write)
+
+
+def read_comparison(run_path):
+    """The rows of comparison.csv as dicts of text."""
+    with (run_path / "comparison.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def markdown_table(rows):
+    """Rows (dicts of text or numbers, all with the same keys) as a Markdown table; floats keep what their format gave them as text."""
+    header = list(rows[0])
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *([str(row[key]) for key in header] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,198 @@
+"""Every parameter of the course: its name, default, meaning and what is allowed.
+
+A notebook's parameters cell, a YAML file in `params/` and `dae-keras run -p` all end here. Nothing is trained, loaded or written before
+the values have passed.
+"""
+
+import ast
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(ValueError):
+    """A parameter has an unknown name or a value that is not allowed. The message names it, the value and what is allowed."""
+
+
+def _parameter(default, meaning, *, choices=None, minimum=None, above=None, maximum=None):
+    allowed = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum}
+    return field(default=default, metadata={"meaning": meaning, **allowed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The validated parameters of one notebook run. Immutable; every field has a default.
+
+    Numbers may arrive as text ("1e-3" is what YAML makes of `1e-3`) and are converted to the field's type.
+
+    Raises:
+        SettingsError: a value has the wrong type or is out of range; all such values are named in one message.
+    """
+
+    dataset: str = _parameter("mnist", "which images", choices=("mnist", "fashion_mnist", "kmnist"))
+    data_dir: str = _parameter("data", "folder with the image files; a relative path counts from the course folder")
+    run_dir: str = _parameter("runs/full", "folder for everything a run makes: checkpoints, logs, pictures, numbers")
+    load_model_path: str = _parameter("", "a finished .keras checkpoint: use it and skip training; empty: train")
+
+    train_images: int = _parameter(55_000, "how many images to train on", minimum=1, maximum=55_000)
+    validation_images: int = _parameter(5_000, "how many images to choose the best epoch on", minimum=1, maximum=5_000)
+    test_images: int = _parameter(10_000, "how many test images to measure on", minimum=100, maximum=10_000)
+    data_seed: int = _parameter(0, "seed of the split and of the stored evaluation noise; keep it to compare runs", minimum=0, maximum=2**31 - 1)
+
+    noise: str = _parameter("gaussian", "kind of noise", choices=("gaussian", "salt_and_pepper", "masking", "speckle"))
+    noise_level: float = _parameter(0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0)
+    clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
+
+    hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=65_536)
+    latent_dim: int = _parameter(20, "numbers in the code of DAE and VAE", minimum=1, maximum=65_536)
+    filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=1_024)
+    code_dim: int = _parameter(128, "numbers in the code of the DCAE", minimum=1, maximum=65_536)
+    beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0)
+
+    seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
+    batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
+    epochs: int = _parameter(10, "passes over the training images", minimum=1)
+    learning_rate: float = _parameter(1e-3, "Adam's learning rate; with a schedule, its highest value", above=0, maximum=10)
+    learning_rate_schedule: str = _parameter("cosine", "constant, or cosine: a short rise, then a fall to zero", choices=("constant", "cosine"))
+    loss: str = _parameter(
+        "binary_crossentropy", "loss of DAE and DCAE (the VAE has its own)", choices=("binary_crossentropy", "mean_squared_error")
+    )
+    early_stopping: int = _parameter(0, "stop after this many epochs without a better validation loss; 0: never", minimum=0)
+    steps_per_execution: int = _parameter(64, "gradient steps per call of the compiled training function", minimum=1, maximum=10_000)
+    jit_compile: str = _parameter("auto", "compile with XLA; auto: on a GPU only", choices=("auto", "on", "off"))
+    precision: str = _parameter("float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16"))
+    device: str = _parameter("auto", "auto (a GPU where there is one), cpu, or a GPU's number")
+
+    def __post_init__(self):
+        problems = []
+        for spec in fields(self):
+            try:
+                object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
+            except SettingsError as problem:
+                problems.append(str(problem))
+        shares = ("salt_and_pepper", "masking")
+        if not problems and self.noise in shares and self.noise_level > 1:
+            problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
+        if problems:
+            raise SettingsError("\n".join(problems))
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "Settings":
+        """Settings from a mapping of names to values, such as a YAML file's.
+
+        Raises:
+            SettingsError: a name is unknown (the nearest known one is suggested) or a value is not allowed.
+        """
+        check_names(parameters, [spec.name for spec in fields(cls)])
+        return cls(**parameters)
+
+    @classmethod
+    def from_notebook(cls, namespace: Mapping[str, Any]) -> "Settings":
+        """Settings from a notebook's `globals()`: every variable that bears the name of a parameter.
+
+        The names in a cell injected by papermill are all held to be parameters, so a misspelled one is refused, not ignored.
+
+        Raises:
+            SettingsError: as in `from_parameters`.
+        """
+        known = [spec.name for spec in fields(cls)]
+        injected = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters\n")]
+        names = {target.id for cell in injected for node in ast.parse(cell).body for target in getattr(node, "targets", [])}
+        check_names(names, known)
+        return cls(**{name: namespace[name] for name in known if name in namespace})
+
+    @property
+    def data_path(self) -> Path:
+        """Absolute path of `data_dir`."""
+        return absolute_path(self.data_dir)
+
+    @property
+    def run_path(self) -> Path:
+        """Absolute path of `run_dir`."""
+        return absolute_path(self.run_dir)
+
+    @property
+    def model_path(self) -> Path | None:
+        """Absolute path of `load_model_path`, None where it is empty."""
+        return absolute_path(self.load_model_path) if self.load_model_path else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All parameters by name, ready for JSON."""
+        return asdict(self)
+
+
+def course_folder() -> Path:
+    """The nearest folder, upwards from the working folder, that holds `notebooks` and `params`; else the package's own; else the working folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+            return folder
+    return here
+
+
+def absolute_path(path: str | Path) -> Path:
+    """A path as absolute: a relative one counts from the course folder, wherever the notebook itself runs."""
+    return course_folder() / Path(path).expanduser()
+
+
+def check_names(names, known) -> None:
+    """Refuse names that are not among the known ones.
+
+    Raises:
+        SettingsError: with the unknown names, the nearest known ones, and the whole list.
+    """
+    unknown = sorted(set(map(str, names)) - set(known))
+    if not unknown:
+        return
+    lines = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        lines.append(f"unknown parameter {name!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+    raise SettingsError("\n".join([*lines, f"known here: {', '.join(known)}"]))
+
+
+def _checked(spec, value):
+    """The value in the field's type, or a SettingsError that says what is allowed."""
+    converted = _converted(spec.type, value)
+    allowed = spec.metadata
+    valid = (
+        converted is not None
+        and (allowed["choices"] is None or converted in allowed["choices"])
+        and (allowed["minimum"] is None or converted >= allowed["minimum"])
+        and (allowed["above"] is None or converted > allowed["above"])
+        and (allowed["maximum"] is None or converted <= allowed["maximum"])
+    )
+    if spec.name == "device":
+        valid = converted is not None and (converted in ("auto", "cpu") or converted.isdecimal())
+    if not valid:
+        raise SettingsError(f"{spec.name} = {value!r}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
+    return converted
+
+
+def _converted(kind, value):
+    """`value` as str, int, float or bool where nothing is lost by it, else None."""
+    if kind is bool:
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool):
+        return None
+    if kind is str:
+        return str(value) if isinstance(value, (str, int, Path)) else None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not math.isfinite(number) or (kind is int and number != int(number)):
+        return None
+    return kind(number)
+
+
+def _allowed_text(spec) -> str:
+    allowed = spec.metadata
+    if allowed["choices"]:
+        return "one of " + ", ".join(allowed["choices"])
+    text = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[spec.type]
+    limits = [("minimum", "at least"), ("above", "above"), ("maximum", "at most")]
+    return text + "".join(f", {words} {allowed[key]:,}" for key, words in limits if allowed[key] is not None)

@@ -1,0 +1,208 @@
+"""Compile and fit a model from the settings: device, seeds, optimiser, callbacks, checkpoint."""
+
+import csv
+import os
+import shutil
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "VAE": "04_vae"}  # model: the notebook that trains it
+
+
+class TrainingError(Exception):
+    """A device, a checkpoint or the training itself failed. The message says what to do."""
+
+
+def set_up(settings):
+    """Make a session ready: choose the device, set the dtype policy, seed Python, NumPy and TensorFlow.
+
+    Args:
+        settings: its device, precision and seed.
+
+    Returns:
+        The device's name for people, such as "CPU" or "GPU 0: NVIDIA L4".
+
+    Raises:
+        TrainingError: no such GPU, or another device is already in use in this Python process.
+    """
+    name = _choose_device(settings.device)
+    keras.config.set_dtype_policy(settings.precision)
+    keras.utils.set_random_seed(settings.seed)
+    return name
+
+
+def _choose_device(device):
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "unknown") for gpu in gpus]
+    if device.isdecimal() and int(device) >= len(gpus):
+        there = ", ".join(f"{number} ({name})" for number, name in enumerate(names)) or "none"
+        raise TrainingError(f"device = {device!r}: no such GPU. GPUs TensorFlow sees here: {there}. Also allowed: auto, cpu.")
+    if device == "cpu":
+        chosen = []
+    else:
+        number = int(device) if device.isdecimal() else 0
+        chosen = gpus[number : number + 1]
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+    except RuntimeError as error:
+        raise TrainingError(f"device = {device!r}: TensorFlow already uses another one. Restart the kernel, then run again.") from error
+    return f"GPU {gpus.index(chosen[0])}: {names[gpus.index(chosen[0])]}" if chosen else "CPU"
+
+
+def learning_rate(settings, steps):
+    """The learning rate as a number, or as a cosine schedule (Loshchilov and Hutter 2017) over `steps` gradient steps.
+
+    The schedule rises from nearly zero over the first 5 % of the steps and falls to zero at the last.
+    """
+    if settings.learning_rate_schedule == "constant":
+        return settings.learning_rate
+    warm_up = steps // 20
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=settings.learning_rate / 100,
+        decay_steps=steps - warm_up,
+        warmup_target=settings.learning_rate,
+        warmup_steps=warm_up,
+    )
+
+
+class EpochLine(keras.callbacks.Callback):
+    """Print one line an epoch and add the epoch's `seconds` to the logs. Must be the first callback, so that the others see them."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.perf_counter() - self.begin
+        values = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss"))
+        print(f"epoch {epoch + 1:>3}/{self.params['epochs']}  {values}  {logs['seconds']:.1f} s", flush=True)
+
+
+def train(model, pairs, validation, settings):
+    """Train a model, or load the finished one that `load_model_path` names.
+
+    Writes `logs/<MODEL>/` (TensorBoard, history.csv) while it trains and `checkpoints/<MODEL>.keras` when it has finished, all in the run
+    folder. The checkpoint, and the returned model, hold the weights of the epoch with the lowest validation loss.
+
+    Args:
+        model: an uncompiled DAE, DCAE or VAE.
+        pairs: `tf.data.Dataset` of (noisy, clean) training batches, from `noise.training_pairs`.
+        validation: (noisy, clean) arrays, from `noise.evaluation_pair`.
+        settings: everything about the training.
+
+    Returns:
+        The compiled model, and its history: a dict of lists, one value an epoch, with `loss`, `val_loss` and `seconds` among the keys.
+
+    Raises:
+        TrainingError: the loss became NaN, or the file to load is missing or holds another model.
+    """
+    name = type(model).__name__
+    checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
+    if settings.model_path:
+        loaded = load_checkpoint(settings.model_path, type(model))
+        if settings.model_path.resolve() != checkpoint.resolve():
+            # The run's later notebooks look for it there.
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(checkpoint, lambda path: shutil.copyfile(settings.model_path, path))
+        return loaded, _read_history(settings.model_path.parents[1] / "logs" / name / "history.csv")
+
+    logs = settings.run_path / "logs" / name
+    shutil.rmtree(logs, ignore_errors=True)  # TensorBoard would draw the earlier training into the same curve.
+    logs.mkdir(parents=True)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    # Under its own name only when training has finished: a file called <MODEL>.keras is always whole.
+    best = checkpoint.with_suffix(".best-so-far.keras")
+
+    callbacks = [
+        EpochLine(),
+        keras.callbacks.TerminateOnNaN(raise_error=True),
+        keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True),
+        keras.callbacks.TensorBoard(logs),
+        keras.callbacks.CSVLogger(logs / "history.csv"),
+    ]
+    if settings.early_stopping:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping))
+
+    # The VAE's own train_step holds its loss.
+    loss = {} if name == "VAE" else {"loss": settings.loss}
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate(settings, settings.epochs * len(pairs))),
+        steps_per_execution=settings.steps_per_execution,
+        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
+        **loss,
+    )
+    try:
+        history = model.fit(
+            pairs,
+            validation_data=tf.data.Dataset.from_tensor_slices(validation).batch(500),
+            epochs=settings.epochs,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,  # The pipeline shuffles.
+        )
+    except RuntimeError as error:
+        if "NaN or Inf" not in str(error):
+            raise
+        raise TrainingError(
+            f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
+            f"Nothing was saved as {checkpoint.name}."
+        ) from error
+    model.load_weights(best)
+    os.replace(best, checkpoint)
+    return model, history.history
+
+
+def load_checkpoint(path, model_class=keras.Model):
+    """Load a finished checkpoint.
+
+    Args:
+        path: a .keras file.
+        model_class: what it must hold.
+
+    Returns:
+        The compiled model.
+
+    Raises:
+        TrainingError: there is no such file, Keras cannot read it, or it holds another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
+    try:
+        model = keras.saving.load_model(path)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path} is not a checkpoint of this course that Keras can read: {error}") from error
+    if not isinstance(model, model_class):
+        raise TrainingError(f"{path} holds a {type(model).__name__}, not a {model_class.__name__}.")
+    return model
+
+
+def _who_makes(path):
+    maker = MAKERS.get(path.stem)
+    return f"Run notebook {maker} first (dae-keras run --only {maker}): it makes this file." if maker else "Check load_model_path."
+
+
+def _read_history(path):
+    """A history.csv as Keras's CSVLogger writes it: name to list of numbers; empty where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [float(row[key]) for row in rows] for key in rows[0] if key != "epoch"} if rows else {}
+
+
+def replace_file(path, write):
+    """Write a file through a temporary one beside it, so that a half-written file never bears its name.
+
+    Args:
+        path: the file to make or replace; its folder exists.
+        write: a function that takes the temporary path and writes there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
