@@ -13,9 +13,8 @@ def _load_tensorflow_quietly():
 
     Without a GPU it writes a dozen lines of C++ log, with times of day in them, straight to the process's standard error.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0" or "tensorflow" in sys.modules:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     sys.stderr.flush()
     standard_error = os.dup(2)
     try:

@@ -5,7 +5,7 @@ import sys
 
 
 def main(arguments=None):
-    """Run the command. Exit code 0; 1 with one message where something given is wrong; 2 for a wrong command line; 130 if interrupted."""
+    """Run the command. Exit code 0; 1 with one message where a value is wrong; 2: wrong command line; 130: interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.call(options)

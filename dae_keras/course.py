@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -170,7 +169,9 @@ def _execute(name, settings, output, fingerprint):
             unfinished,
             parameters={key: value for key, value in settings.as_dict().items() if key in known},
             cwd=course_folder() / "notebooks",
+            progress_bar=sys.stderr.isatty(),
             stdout_file=_AboveTheBar(),
+            extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport every time
         )
     except PapermillExecutionError as error:
         raise CourseError(f"{name} stopped: {error.ename}: {error.evalue}\nThe notebook as far as it came: {unfinished}") from error
@@ -178,4 +179,4 @@ def _execute(name, settings, output, fingerprint):
         raise CourseError(f"{name} stopped: its Python process died, most often for lack of memory ({error})") from error
     notebook.metadata["dae_keras"] = {"fingerprint": fingerprint}
     nbformat.write(notebook, unfinished)
-    os.replace(unfinished, output)
+    unfinished.replace(output)

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and KMNIST as genuine TFDS datasets, made from local IDX files or downloaded by TFDS; splits and `tf.data` batches."""
+"""MNIST, Fashion-MNIST and KMNIST as genuine TFDS datasets, from local IDX files or downloaded; splits and `tf.data` batches."""
 
 import contextlib
 import gzip
@@ -111,7 +111,8 @@ def prepare(dataset: str, data_path: Path) -> None:
     """Make a genuine TFDS dataset in `data_path`, once; then `tfds.load(dataset, data_dir=data_path, download=False)` works.
 
     Local IDX files, gzipped or not, in `data_path/MNIST/raw` (FashionMNIST, KMNIST) or in `data_path` itself are checked and taken; without
-    any, TFDS downloads them. TFDS writes into an `incomplete` folder and renames it at the end, so a killed run leaves nothing that looks whole.
+    any, TFDS downloads them. TFDS writes into an `incomplete` folder and renames it at the end: a killed run leaves nothing that looks
+    whole.
 
     Raises:
         DataError: a local file is missing, damaged or not what its name says, or there are none and the download fails.

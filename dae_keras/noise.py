@@ -129,3 +129,8 @@ def evaluation_pair(images, settings, noise=None, level=None):
         clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
     )
     return noisy.numpy(), clean
+
+
+def noise_text(settings):
+    """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
+    return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"

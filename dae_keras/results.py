@@ -10,6 +10,7 @@ from PIL import Image
 
 from dae_keras import plots
 from dae_keras.metrics import PROTOCOL
+from dae_keras.noise import noise_text
 from dae_keras.training import replace_file
 
 GRID = 8  # the pictures show 8 x 8 test images
@@ -41,15 +42,13 @@ def save_results(model, settings, images, metrics, history):
         "epoch_seconds": [round(seconds, 3) for seconds in history.get("seconds", [])],
         "protocol": f"{len(images['origin']):,} test images, {noise_text(settings)}, drawn once from data_seed. {PROTOCOL}",
         "settings": settings.as_dict(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
+        },
     }
     replace_file(folder / "metrics.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
     return folder
-
-
-def noise_text(settings):
-    """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
-    return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"
 
 
 def code_numbers(model):

@@ -40,10 +40,14 @@ class Settings:
     train_images: int = _parameter(55_000, "how many images to train on", minimum=1, maximum=55_000)
     validation_images: int = _parameter(5_000, "how many images to choose the best epoch on", minimum=1, maximum=5_000)
     test_images: int = _parameter(10_000, "how many test images to measure on", minimum=100, maximum=10_000)
-    data_seed: int = _parameter(0, "seed of the split and of the stored evaluation noise; keep it to compare runs", minimum=0, maximum=2**31 - 1)
+    data_seed: int = _parameter(
+        0, "seed of the split and of the stored evaluation noise; keep it to compare runs", minimum=0, maximum=2**31 - 1
+    )
 
     noise: str = _parameter("gaussian", "kind of noise", choices=("gaussian", "salt_and_pepper", "masking", "speckle"))
-    noise_level: float = _parameter(0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0)
+    noise_level: float = _parameter(
+        0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0
+    )
     clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
 
     hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=65_536)
@@ -56,7 +60,9 @@ class Settings:
     batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
     epochs: int = _parameter(10, "passes over the training images", minimum=1)
     learning_rate: float = _parameter(1e-3, "Adam's learning rate; with a schedule, its highest value", above=0, maximum=10)
-    learning_rate_schedule: str = _parameter("cosine", "constant, or cosine: a short rise, then a fall to zero", choices=("constant", "cosine"))
+    learning_rate_schedule: str = _parameter(
+        "cosine", "constant, or cosine: a short rise, then a fall to zero", choices=("constant", "cosine")
+    )
     loss: str = _parameter(
         "binary_crossentropy", "loss of DAE and DCAE (the VAE has its own)", choices=("binary_crossentropy", "mean_squared_error")
     )
@@ -119,13 +125,19 @@ class Settings:
         """Absolute path of `load_model_path`, None where it is empty."""
         return absolute_path(self.load_model_path) if self.load_model_path else None
 
+    @property
+    def is_standard(self) -> bool:
+        """Whether everything a result depends on has its default: only then do the ranges hold that the notebooks' text promises."""
+        free = ("data_dir", "run_dir", "load_model_path", "seed", "device", "steps_per_execution")
+        return all(getattr(self, spec.name) == spec.default for spec in fields(self) if spec.name not in free)
+
     def as_dict(self) -> dict[str, Any]:
         """All parameters by name, ready for JSON."""
         return asdict(self)
 
 
 def course_folder() -> Path:
-    """The nearest folder, upwards from the working folder, that holds `notebooks` and `params`; else the package's own; else the working folder."""
+    """The nearest folder, upwards from the working folder, with `notebooks` and `params`; else the package's own; else the working one."""
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
         if (folder / "notebooks").is_dir() and (folder / "params").is_dir():

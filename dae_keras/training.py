@@ -71,10 +71,10 @@ def learning_rate(settings, steps):
 class EpochLine(keras.callbacks.Callback):
     """Print one line an epoch and add the epoch's `seconds` to the logs. Must be the first callback, so that the others see them."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: D102
         self.begin = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
         logs["seconds"] = time.perf_counter() - self.begin
         values = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "val_loss"))
         print(f"epoch {epoch + 1:>3}/{self.params['epochs']}  {values}  {logs['seconds']:.1f} s", flush=True)
@@ -150,7 +150,7 @@ def train(model, pairs, validation, settings):
             f"Nothing was saved as {checkpoint.name}."
         ) from error
     model.load_weights(best)
-    os.replace(best, checkpoint)
+    best.replace(checkpoint)
     return model, history.history
 
 
@@ -203,6 +203,6 @@ def replace_file(path, write):
     temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
         write(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

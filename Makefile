@@ -1,0 +1,40 @@
+# The course's verbs. Each sets up all it needs: a virtual environment in .venv with the pinned packages of requirements.txt.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: course test check notebooks lock clean
+
+course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
+	$(BIN)/dae-keras run
+
+test: check  ## everything CI runs: check, the quick course, its determinism, the committed notebooks
+	rm -rf runs/test
+	$(BIN)/dae-keras run --profile quick -p run_dir runs/test
+	$(BIN)/pytest -q --nbval runs/test/notebooks -o addopts=
+	$(BIN)/pytest -q --nbval notebooks
+	rm -rf runs/test
+
+check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pytest -q
+
+notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
+	$(BIN)/jupytext --to ipynb --update --execute notebooks/*.py
+
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows
+	$(BIN)/pip install -q uv
+	$(BIN)/uv pip compile -q --universal --upgrade --no-header --annotation-style line --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+
+clean:  ## remove what the other verbs made, except data and runs
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+
+$(READY): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: this course needs Python 3.11, 3.12 or 3.13; none was found. Name one: make PYTHON=/path/to/python3.12 course"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
