@@ -24,6 +24,7 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 
 notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
 	$(BIN)/jupytext --to ipynb --update --execute notebooks/*.py
+	cp runs/full/denoised.png notebooks/images/
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install -q uv

@@ -5,7 +5,7 @@ import sys
 
 
 def main(arguments=None):
-    """Run the command. Exit code 0; 1 with one message where a value is wrong; 2: wrong command line; 130: interrupted."""
+    """Run the command. Exit code 0; 1 with one message for a wrong value; 2: wrong command line; 130: interrupted."""
     options = _parser().parse_args(arguments)
     try:
         return options.call(options)
@@ -27,7 +27,7 @@ def _parser():
     run = commands.add_parser(
         "run",
         help="run the notebooks in order with papermill, into runs/PROFILE; skip what is done",
-        description="Run the notebooks in order with papermill, into runs/PROFILE, and skip what is done with the same parameters and code. "
+        description="Run the notebooks in order with papermill, into runs/PROFILE; skip what is done with the same parameters and code. "
         "Every parameter and its meaning: params/full/*.yaml.",
     )
     run.add_argument("--profile", default="full", help="a folder in params/: full (default) or quick")

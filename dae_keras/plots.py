@@ -3,13 +3,14 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+_DPI = 72  # dots an inch: small enough that a notebook with all its pictures stays under 500 KB
+
 # Told apart in grey print too: by lightness, by dashes and by markers.
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.")
 
 
 def _finished(figure):
     # Closed, so that a notebook shows it once: as the cell's value.
-    figure.tight_layout()
     plt.close(figure)
     return figure
 
@@ -29,7 +30,9 @@ def image_rows(rows, title, column_titles=None):
         column_titles: one text a column.
     """
     columns = len(next(iter(rows.values())))
-    figure, grid = plt.subplots(len(rows), columns, figsize=(0.8 * columns + 1.2, 0.85 * len(rows) + 0.7), squeeze=False)
+    figure, grid = plt.subplots(
+        len(rows), columns, layout="constrained", dpi=_DPI, figsize=(0.8 * columns + 1.2, 0.85 * len(rows) + 0.7), squeeze=False
+    )
     for axes_row, (label, images) in zip(grid, rows.items(), strict=True):
         for axes, image in zip(axes_row, images, strict=True):
             _show(axes, image)
@@ -49,7 +52,9 @@ def image_sheet(images, title, columns, xlabel="", ylabel=""):
         columns: images a row.
     """
     sheet = tiled(images, columns)
-    figure, axes = plt.subplots(figsize=(sheet.shape[1] / 28 * 0.36 + 0.5, sheet.shape[0] / 28 * 0.36 + 0.8))
+    figure, axes = plt.subplots(
+        layout="constrained", dpi=_DPI, figsize=(sheet.shape[1] / 28 * 0.36 + 0.5, sheet.shape[0] / 28 * 0.36 + 0.8)
+    )
     _show(axes, sheet)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return _finished(figure)
@@ -70,7 +75,7 @@ def training_curves(history, title, unit):
         unit: of the loss, for the axis.
     """
     epochs = np.arange(1, len(history["loss"]) + 1)
-    figure, axes = plt.subplots(figsize=(6, 3.2))
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(6, 3.2))
     axes.plot(epochs, history["loss"], "o-", color="0.55", label="training (mean over the epoch)")
     axes.plot(epochs, history["val_loss"], "s-", color="black", label="validation (after the epoch)")
     best = int(np.argmin(history["val_loss"]))
@@ -89,12 +94,12 @@ def lines(x, series, title, xlabel, ylabel):
         series: dict of label to values, as many as `x`.
         title, xlabel, ylabel: texts, the labels with their units.
     """
-    figure, axes = plt.subplots(figsize=(6.5, 3.8))
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(7.5, 3.6))
     for style, (label, values) in zip(_STYLES, series.items(), strict=False):
         axes.plot(x, values, style, label=label)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return _finished(figure)
 
 
@@ -105,7 +110,9 @@ def histograms(values, title, xlabel):
         values: dict of panel title to an array of numbers.
         title, xlabel: texts.
     """
-    figure, panels = plt.subplots(1, len(values), figsize=(3.1 * len(values) + 0.5, 2.9), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(
+        1, len(values), layout="constrained", dpi=_DPI, figsize=(3.1 * len(values) + 0.5, 2.9), sharey=True, squeeze=False
+    )
     for axes, (label, numbers) in zip(panels[0], values.items(), strict=True):
         numbers = np.ravel(numbers)
         axes.hist(numbers, bins=60, weights=np.full(numbers.shape, 1 / numbers.size), color="0.4")
@@ -124,7 +131,7 @@ def bars(values, title, xlabel, ylabel):
         values: dict of bar label to value.
         title, xlabel, ylabel: texts.
     """
-    figure, axes = plt.subplots(figsize=(0.36 * len(values) + 2, 3))
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(0.36 * len(values) + 2, 3))
     axes.bar(list(map(str, values)), list(values.values()), color="0.45")
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return _finished(figure)
@@ -138,7 +145,7 @@ def digit_map(points, digits, title, xlabel, ylabel):
         digits: (n,) integers from 0 to 9.
         title, xlabel, ylabel: texts.
     """
-    figure, axes = plt.subplots(figsize=(6, 4.6))
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(6, 4.6))
     for digit in range(10):
         chosen = points[digits == digit]
         axes.scatter(*chosen.T, s=14, marker=f"${digit}$", color=plt.cm.tab10(digit), linewidths=0.2)

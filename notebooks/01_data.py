@@ -158,7 +158,7 @@ rows = {kind: np.concatenate([add_noise(digit, kind, level, seed=(0, 1)) for lev
 plots.image_rows(rows, "One test image, four kinds of noise, six levels (clipped)", [f"{level:g}" for level in levels])
 
 # %% [markdown]
-# *The figure: the same seven in a grid, one row a kind of noise, one column a level from 0.1 to 1. Masking and speckle keep the
+# *The figure: the same two in a grid, one row a kind of noise, one column a level from 0.1 to 1. Masking and speckle keep the
 # background black. Gaussian noise at 0.5, the course's default, hides the stroke's edges but not the digit; salt and pepper at 1 leaves
 # nothing at all.*
 #

@@ -251,8 +251,8 @@ plots.image_rows(
 )
 
 # %% [markdown]
-# *The figure: one row a number of the code, nine steps each. The seven changes slant, thickness and shape, and in places turns into
-# another digit or into something that is none.*
+# *The figure: one row a number of the code, nine steps each. The two changes slant, thickness and shape, and turns towards
+# a nine, a four, or something that is no digit at all.*
 #
 # No single number means "slant" or "the digit": nothing in the loss asked for that. And between the codes that images really use, the
 # decoder draws nonsense. The variational autoencoder of notebook 4 is made to fill these gaps.

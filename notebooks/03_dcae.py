@@ -200,20 +200,22 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## What the network has learned
 #
-# The first layer's 5 × 5 windows can be looked at directly. Each is stretched to the full range from black to white.
+# Look over the network's shoulder: the 14 × 14 feature maps behind the first residual block, for the first noisy test image. Each map is
+# stretched to the full range from black to white.
 
 # %%
-kernels = model.encoder.layers[0].kernel.numpy()[:, :, 0, :].transpose(2, 0, 1)[..., None]  # (32, 5, 5, 1)
-kernels = (kernels - kernels.min(axis=(1, 2), keepdims=True)) / np.ptp(kernels, axis=(1, 2), keepdims=True)
-framed = np.pad(kernels[: len(kernels) // 8 * 8], ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=0.5)
-plots.image_sheet(np.kron(framed, np.ones((1, 4, 4, 1))), "First-layer windows, 5 x 5 pixels", columns=8)
+inside = keras.Model(model.encoder.inputs, model.encoder.layers[1].output)
+maps = inside.predict(noisy[:1], verbose=0)[0].transpose(2, 0, 1)[..., None]  # (32, 14, 14, 1)
+maps = (maps - maps.min(axis=(1, 2), keepdims=True)) / (np.ptp(maps, axis=(1, 2), keepdims=True) + 1e-6)
+doubled = np.kron(maps[: len(maps) // 8 * 8], np.ones((1, 2, 2, 1)))
+plots.image_sheet(doubled, "Feature maps of the first noisy test image", columns=8)
 
 # %% [markdown]
-# *The figure: a sheet of small windows. Many are half bright and half dark, at different angles: they answer to edges. Others have a bright
-# or dark stripe or spot: they answer to strokes and to dots.*
+# *The figure: a sheet of small pictures of one noisy two. In some the two stands out clean and bright; others answer to its edges, from one
+# side only, or to the empty background; some still show mostly noise.*
 #
-# Edge and stroke detectors, as in the first layer of nearly every network that sees images. Averaging along a stroke and comparing across
-# it is just what removes noise and keeps the stroke.
+# Each map asks one question of every place in the image: is there a stroke, an edge of this direction, nothing at all? Averaging along a
+# stroke and comparing across it is just what removes noise and keeps the stroke.
 #
 # A good denoising code should not care about the noise. Take each test image's code twice, with two different draws of noise, and ask how
 # far apart they are, compared with the codes of two different digits.

@@ -325,7 +325,7 @@ plots.image_rows(
 )
 
 # %% [markdown]
-# *The figure: one row a number of the code. The seven slants, thickens, opens and closes, and turns into neighbours such as 9 or 4. Nearly
+# *The figure: one row a number of the code. The two slants, thickens, opens and closes, and turns into its neighbours. Nearly
 # every image is a digit.*
 
 # %%

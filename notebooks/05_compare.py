@@ -111,7 +111,7 @@ begin = time.perf_counter()
 training_noisy = add_noise(training_clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
 linear_filter = LinearFilter(training_noisy, training_clean)
 linear_seconds = time.perf_counter() - begin
-del training_noisy, training_clean
+del training_noisy
 
 methods = {
     "noisy input": lambda batch: batch,
@@ -125,7 +125,17 @@ for name, method in methods.items():
     restored[name] = method(noisy)
     predict_seconds[name] = time.perf_counter() - begin
 
+# %%
+shown = slice(0, 10)
+rows = {"origin": clean[shown], "noisy": noisy[shown], **{name: restored[name][shown] for name in models}}
+overview = plots.image_rows(rows, f"Test images with {noise_text(settings)}")
+overview.savefig(settings.run_path / "denoised.png", dpi=100)
+overview
+
 # %% [markdown]
+# *The figure: ten digits in five rows: originals, noisy images, and the three reconstructions. The DCAE's strokes follow the originals closest; the
+# VAE's are the softest.*
+#
 # ## The table
 
 # %%
@@ -213,14 +223,18 @@ Markdown(
 #
 # ## Away from the noise they were trained on
 #
-# All models, and the linear filter, were trained at one level. What happens at others? The images are the same; only the level changes.
+# All models, and the linear filter, were trained at one level. What happens at others? The images are the same; only the level changes. One
+# rival is allowed to learn again: the linear filter, fitted anew at each level, which takes about a second.
+#
+# **Predict before you run:** does a network trained at 0.5 beat doing nothing when there is hardly any noise?
 
 # %%
 levels = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0]
-by_level = {name: [] for name in methods}
+by_level = {name: [] for name in [*methods, "linear filter, refitted"]}
 for level in levels:
     noisy_at_level, _ = evaluation_pair(images.test, settings, level=level)
-    for name, method in methods.items():
+    refitted = LinearFilter(add_noise(training_clean, settings.noise, level, (settings.seed, 3), settings.clip).numpy(), training_clean)
+    for name, method in {**methods, "linear filter, refitted": refitted}.items():
         result = method(noisy_at_level)
         by_level[name].append((metrics.psnr(clean, result).mean(), metrics.ssim(clean, result).mean()))
 psnr_by_level, ssim_by_level = ({name: np.array(values)[:, column] for name, values in by_level.items()} for column in (0, 1))
@@ -229,38 +243,45 @@ psnr_by_level, ssim_by_level = ({name: np.array(values)[:, column] for name, val
 plots.lines(
     levels,
     psnr_by_level,
-    f"PSNR by noise level, all trained at {settings.noise_level:g}",
+    f"PSNR by noise level, models trained at {settings.noise_level:g}",
     f"level of the {settings.noise} noise",
     "PSNR (dB)",
 )
 
 # %% [markdown]
-# *The figure: PSNR falls with the level for every method. The noisy input falls steepest: it starts above all others at 0.1 and ends below all
-# of them. The DCAE's curve is the highest from about 0.2 on.*
+# *The figure: PSNR falls with the level for every method, steepest for the noisy input. DAE and VAE run flat below 20 dB up to the level they
+# were trained at. The DCAE lies above them everywhere. The refitted linear filter starts far above all others at 0.1 and crosses the DCAE's
+# curve before 0.2.*
 
 # %%
 plots.lines(
-    levels, ssim_by_level, f"SSIM by noise level, all trained at {settings.noise_level:g}", f"level of the {settings.noise} noise", "SSIM"
+    levels,
+    ssim_by_level,
+    f"SSIM by noise level, models trained at {settings.noise_level:g}",
+    f"level of the {settings.noise} noise",
+    "SSIM",
 )
 
 # %% [markdown]
-# *The figure: the same for SSIM. The networks stay flat up to the level they were trained at, then fall; median and linear filter lie well
-# below them.*
+# *The figure: the same for SSIM. The networks stay flat up to the level they were trained at, then fall; the median and the linear filters fall
+# from the start.*
 
 # %%
-print("level   " + "  ".join(f"{level:5g}" for level in levels))
+print("level" + " " * 20 + "  ".join(f"{level:5g}" for level in levels))
 for name, values in psnr_by_level.items():
-    print(f"{name:14}" + "  ".join(f"{value:5.2f}" for value in values))
-best = {level: max(psnr_by_level, key=lambda name, place=place: psnr_by_level[name][place]) for place, level in enumerate(levels)}
+    print(f"{name:25}" + "  ".join(f"{value:5.2f}" for value in values))
+best = {level: max(psnr_by_level, key=lambda name: psnr_by_level[name][place]) for place, level in enumerate(levels)}
 print("best at:", best)
 if settings.is_standard:
-    assert best[0.1] == "noisy input", "at 0.1 doing nothing is best"
-    assert all(best[level] == "DCAE" for level in (0.3, 0.4, 0.5))
+    assert best[0.1] == "linear filter, refitted"
+    assert all(best[level] == "DCAE" for level in (0.2, 0.3, 0.4, 0.5, 0.7))
+    assert all(psnr_by_level[name][0] < psnr_by_level["noisy input"][0] for name in ("DAE", "VAE"))
 
 # %% [markdown]
-# Say it plainly: at level 0.1, **doing nothing beats every model here**. A network trained at 0.5 expects a lifted background and thick
-# noise, and a code of 20 numbers cannot even copy a clean digit. Train at the noise you will meet. Above the level of training all
-# methods lose, since they have never seen anything like it.
+# Say it plainly. At level 0.1, **doing nothing beats the DAE and the VAE** by more than three decibels: a code of 20 numbers cannot even copy a
+# clean digit. And **a linear filter that was fitted at 0.1 beats every network here**, with 27 dB to the DCAE's 24: the networks expect thick
+# noise that is not there. From 0.2 on the DCAE is ahead, and above the level of training everything falls, since nobody has seen such noise.
+# Train at the noise you will meet.
 #
 # ## Best and worst
 #
@@ -305,5 +326,5 @@ plots.bars(per_digit, "DCAE by digit", "digit", "PSNR (dB)")
 #
 # - Same images, same noise, same rulers, honest rivals.
 # - Convolutions gain most; the VAE pays for its probability; even a linear filter beats hand-made ones, if it learns from data.
-# - At low noise, doing nothing wins. Train at the noise you will meet.
+# - At low noise, a fitted linear filter wins, and doing nothing beats the 20-number codes. Train at the noise you will meet.
 # - Look at the failures: where noise has hidden the truth, a denoiser invents.

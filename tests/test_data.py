@@ -1,0 +1,475 @@
+import contextlib
+import gzip
+import hashlib
+import http.server
+import math
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from tensorflow_datasets.image_classification import mnist as tfds_mnist
+
+from dae_keras import data
+from dae_keras.data import DataError
+from dae_keras.settings import Settings
+
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
+
+
+# ------------------------------------------------------------------------------------------------------------ the real MNIST
+
+
+def test_shapes_and_types(mnist):
+    assert [part.shape for part in mnist] == [
+        *((55_000, 28, 28, 1), (55_000,)),
+        *((5_000, 28, 28, 1), (5_000,)),
+        *((10_000, 28, 28, 1), (10_000,)),
+    ]
+    assert [part.dtype for part in mnist] == [np.uint8, np.int64] * 3
+
+
+def fingerprints(images, labels):
+    """Each image with its label as bytes, sorted: equal for two arrays that hold the same images in whatever order."""
+    return sorted(image.tobytes() + bytes([label]) for image, label in zip(images, labels, strict=True))
+
+
+def test_training_and_validation_images_are_the_60000_each_once(mnist, raw_mnist):
+    split = fingerprints(np.concatenate([mnist.train, mnist.validation]), np.concatenate([mnist.train_labels, mnist.validation_labels]))
+    original = fingerprints(*raw_mnist["train"])
+    # No two training images of MNIST are equal, so that equal multisets also mean: no image is in both splits.
+    assert len(set(original)) == 60_000
+    assert split == original
+
+
+def test_test_images_are_the_10000_each_once(mnist, raw_mnist):
+    assert fingerprints(mnist.test, mnist.test_labels) == fingerprints(*raw_mnist["test"])
+
+
+def test_known_facts_of_mnist(mnist):
+    counts = np.bincount(mnist.train.ravel(), minlength=256) + np.bincount(mnist.validation.ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = np.average(levels, weights=counts)
+    assert mean == pytest.approx(0.1307, abs=0.00005)
+    assert math.sqrt(np.average((levels - mean) ** 2, weights=counts)) == pytest.approx(0.3081, abs=0.00005)
+    assert np.bincount(mnist.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    labels = np.concatenate([mnist.train_labels, mnist.validation_labels])
+    assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def test_plain_tfds_loads_what_was_prepared(mnist, repository):
+    dataset, info = tfds.load("mnist", data_dir=repository / "data", split="test", download=False, with_info=True)
+    assert info.full_name == "mnist/3.0.1"
+    assert {name: split.num_examples for name, split in info.splits.items()} == {"train": 60_000, "test": 10_000}
+    assert len(dataset) == 10_000
+    first = next(dataset.as_numpy_iterator())
+    assert np.array_equal(first["image"], mnist.test[0])
+    assert first["label"] == mnist.test_labels[0]
+
+
+def test_the_checksums_are_those_of_the_files(repository):
+    folder = repository / "data" / "MNIST" / "raw"
+    for name, expected in data.SHA256["mnist"].items():
+        assert hashlib.sha256(gzip.decompress((folder / f"{name}.gz").read_bytes())).hexdigest() == expected
+
+
+def test_the_checksums_of_kmnist_are_those_of_tfds():
+    listed = (Path(tfds.__file__).parent / "url_checksums" / "kmnist.txt").read_text()
+    for name, expected in data.SHA256["kmnist"].items():
+        assert any(name in line and expected in line for line in listed.splitlines())
+
+
+@pytest.mark.parametrize("builder", [tfds_mnist.MNIST, tfds_mnist.FashionMNIST, tfds_mnist.KMNIST])
+def test_tfds_still_calls_the_version_so(builder):
+    # `prepare` looks for the finished dataset under this number.
+    assert str(builder.VERSION) == "3.0.1"
+
+
+# ------------------------------------------------------------------------------------------------------------------ the split
+
+
+@pytest.fixture
+def numbered_mnist(monkeypatch):
+    """In the place of MNIST, images whose label is their position in the file: the split can then be read off the labels."""
+    parts = [
+        {"image": tf.reshape(tf.range(count), (count, 1, 1, 1)), "label": tf.range(count, dtype=tf.int64)} for count in (60_000, 10_000)
+    ]
+    monkeypatch.setattr(data, "prepare", lambda dataset, data_path: None)
+    monkeypatch.setattr(tfds, "load", lambda *_, **__: parts)
+    return parts
+
+
+def test_the_split_is_a_seeded_shuffle(numbered_mnist):
+    first, again, other = (data.load(Settings(data_seed=seed)) for seed in (4, 4, 5))
+    for split, repeated, changed in zip(first[1:4:2], again[1:4:2], other[1:4:2], strict=True):
+        assert np.array_equal(split, repeated)
+        assert not np.array_equal(np.sort(split), np.sort(changed))
+    assert set(first.train_labels) | set(first.validation_labels) == set(range(60_000))
+    assert not set(first.train_labels) & set(first.validation_labels)
+    assert not np.array_equal(first.train_labels, np.sort(first.train_labels))
+    # The images go with their labels.
+    assert np.array_equal(first.train[:, 0, 0, 0], first.train_labels)
+    assert np.array_equal(first.validation[:, 0, 0, 0], first.validation_labels)
+    # The training seed has no part in it, and the test images keep their order.
+    assert np.array_equal(data.load(Settings(data_seed=4, seed=9)).train_labels, first.train_labels)
+    assert np.array_equal(first.test_labels, np.arange(10_000))
+
+
+def test_fewer_images_are_the_first_of_each_split(numbered_mnist):
+    whole = data.load(Settings())
+    part = data.load(Settings(train_images=300, validation_images=20, test_images=100))
+    assert [len(each) for each in part] == [300, 300, 20, 20, 100, 100]
+    # In particular no validation image becomes a training image when the counts change.
+    for few, many in zip(part, whole, strict=True):
+        assert np.array_equal(few, many[: len(few)])
+
+
+# ------------------------------------------------------------------------------------------------------------ checking files
+
+
+@pytest.fixture
+def file_contents(monkeypatch):
+    """Four small files, each with other content, that count as the right ones for MNIST, and four that count as Fashion-MNIST's."""
+    contents = {}
+    for dataset in ("mnist", "fashion_mnist"):
+        contents[dataset] = {name: f"{dataset} {name} ".encode() * 50 for name in data.FILES}
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents[dataset].items()}
+        monkeypatch.setitem(data.SHA256, dataset, sums)
+    return contents
+
+
+def write_files(folder, contents, gzipped=()):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        if name in gzipped:
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+        else:
+            (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "."])
+@pytest.mark.parametrize("gzipped", [(), data.FILES, data.FILES[:2]], ids=["plain", "gzipped", "mixed"])
+def test_files_gzipped_or_not_are_taken_from_both_places(tmp_path, file_contents, place, gzipped):
+    write_files(tmp_path / place, file_contents["mnist"], gzipped)
+    assert data._checked_files("mnist", tmp_path) == file_contents["mnist"]
+
+
+@pytest.mark.parametrize("level", [1, 9])
+def test_any_gzip_wrapping_will_do(tmp_path, file_contents, level):
+    for name, content in file_contents["mnist"].items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, level, mtime=level))
+    assert data._checked_files("mnist", tmp_path) == file_contents["mnist"]
+
+
+def test_fashion_mnist_has_its_own_folder(tmp_path, file_contents):
+    write_files(tmp_path / "MNIST" / "raw", file_contents["mnist"])
+    write_files(tmp_path / "FashionMNIST" / "raw", file_contents["fashion_mnist"])
+    assert data._checked_files("fashion_mnist", tmp_path) == file_contents["fashion_mnist"]
+
+
+def test_no_file_at_all_is_no_error(tmp_path):
+    assert data._checked_files("mnist", tmp_path) == {}
+
+
+def refusal(dataset, data_path):
+    """What `prepare` says, which must refuse before it makes anything."""
+    with pytest.raises(DataError) as caught:
+        data.prepare(dataset, data_path)
+    assert not (data_path / dataset).exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("missing", data.FILES)
+def test_three_of_four_files_are_refused_by_name(tmp_path, file_contents, missing):
+    folder = tmp_path / "MNIST" / "raw"
+    write_files(folder, {name: content for name, content in file_contents["mnist"].items() if name != missing}, data.FILES)
+    message = refusal("mnist", tmp_path)
+    assert f"there is no {missing}" in message
+    assert str(folder) in message
+
+
+def test_a_truncated_gzip_file_is_refused_by_name(tmp_path, file_contents):
+    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    damaged = tmp_path / "train-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-20])
+    message = refusal("mnist", tmp_path)
+    assert str(damaged) in message
+    assert "not a whole gzip file" in message
+
+
+def test_a_gz_file_that_is_none_is_refused_by_name(tmp_path, file_contents):
+    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    damaged = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    damaged.write_bytes(b"<html>404 Not Found</html>")
+    message = refusal("mnist", tmp_path)
+    assert str(damaged) in message
+    assert "not a whole gzip file" in message
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_one_altered_byte_is_refused_with_the_expected_sum(tmp_path, file_contents, gzipped):
+    name = "train-labels-idx1-ubyte"
+    altered = bytearray(file_contents["mnist"][name])
+    altered[100] ^= 1
+    write_files(tmp_path, {**file_contents["mnist"], name: bytes(altered)}, data.FILES if gzipped else ())
+    message = refusal("mnist", tmp_path)
+    assert str(tmp_path / f"{name}{'.gz' if gzipped else ''}") in message
+    assert data.SHA256["mnist"][name] in message
+    assert hashlib.sha256(altered).hexdigest() in message
+
+
+def test_an_altered_byte_of_the_real_files_is_refused(tmp_path, repository):
+    shutil.copytree(repository / "data" / "MNIST", tmp_path / "MNIST")
+    damaged = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    content = bytearray(gzip.decompress(damaged.read_bytes()))
+    content[-1] ^= 1
+    damaged.write_bytes(gzip.compress(bytes(content)))
+    message = refusal("mnist", tmp_path)
+    assert str(damaged) in message
+    assert "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" in message
+
+
+def test_swapped_files_are_refused_with_what_they_really_are(tmp_path, file_contents):
+    contents = file_contents["mnist"]
+    train, test = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
+    write_files(tmp_path, {**contents, train: contents[test], test: contents[train]})
+    message = refusal("mnist", tmp_path)
+    assert f"{tmp_path / train} is not MNIST's {train} but MNIST's {test}" in message
+    assert data.SHA256["mnist"][train] in message
+
+
+def test_fashion_mnist_under_mnists_name_is_called_by_its_name(tmp_path, file_contents):
+    write_files(tmp_path / "MNIST" / "raw", file_contents["fashion_mnist"], data.FILES)
+    assert "is not MNIST's train-images-idx3-ubyte but FashionMNIST's train-images-idx3-ubyte" in refusal("mnist", tmp_path)
+
+
+def test_kmnist_is_checked_as_the_published_gz_file(tmp_path, monkeypatch):
+    stored = {name: gzip.compress(name.encode() * 50) for name in data.FILES}
+    monkeypatch.setitem(data.SHA256, "kmnist", {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in stored.items()})
+    folder = tmp_path / "KMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in stored.items():
+        (folder / f"{name}.gz").write_bytes(content)
+    assert data._checked_files("kmnist", tmp_path) == {name: name.encode() * 50 for name in data.FILES}
+
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"train-images-idx3-ubyte" * 50, 1))
+    assert data.SHA256["kmnist"]["train-images-idx3-ubyte.gz"] in refusal("kmnist", tmp_path)
+
+    (folder / "train-images-idx3-ubyte.gz").unlink()
+    (folder / "train-images-idx3-ubyte").write_bytes(b"train-images-idx3-ubyte" * 50)
+    assert "only as the published train-images-idx3-ubyte.gz" in refusal("kmnist", tmp_path)
+
+
+# ------------------------------------------------------------------------------------- preparation that is cut off or damaged
+
+
+@pytest.fixture
+def small_mnist(monkeypatch):
+    """MNIST's own files, of which TFDS takes only the first 60 images of each part: prepared in a moment."""
+    whole = tfds_mnist.MNIST._generate_examples
+    monkeypatch.setattr(tfds_mnist.MNIST, "_generate_examples", lambda self, _, *paths: whole(self, 60, *paths))
+
+
+@pytest.fixture
+def data_path(tmp_path, repository):
+    """A folder with MNIST's files in which nothing has been prepared."""
+    shutil.copytree(repository / "data" / "MNIST", tmp_path / "data" / "MNIST")
+    return tmp_path / "data"
+
+
+def test_a_preparation_cut_off_in_the_middle_is_not_taken_for_whole(data_path, raw_mnist, monkeypatch, small_mnist):
+    small = tfds_mnist.MNIST._generate_examples
+    cut_off = data_path / "mnist-as-it-was"
+
+    def killed_in_the_middle(self, count, *paths):
+        yield from small(self, count, *paths)
+        # TFDS sweeps up after an exception; after a kill the folder stays as it is now.
+        shutil.copytree(data_path / "mnist", cut_off)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_mnist.MNIST, "_generate_examples", killed_in_the_middle)
+        with pytest.raises(KeyboardInterrupt):
+            data.prepare("mnist", data_path)
+    shutil.rmtree(data_path / "mnist", ignore_errors=True)
+    cut_off.rename(data_path / "mnist")
+    leftovers = [path.name for path in (data_path / "mnist").iterdir()]
+    assert leftovers
+    assert "3.0.1" not in leftovers
+    with pytest.raises(Exception, match=r"(?i)not found|could not find|no registered"):
+        tfds.load("mnist", data_dir=data_path, split="test", download=False)
+
+    data.prepare("mnist", data_path)
+    dataset = tfds.load("mnist", data_dir=data_path, split="test", download=False)
+    images = np.stack([each["image"] for each in dataset.as_numpy_iterator()])
+    assert sorted(image.tobytes() for image in images) == sorted(image.tobytes() for image in raw_mnist["test"][0][:60])
+    # Each leftover would keep 20 MB for ever.
+    assert [path.name for path in (data_path / "mnist").iterdir()] == ["3.0.1"]
+
+
+def test_what_is_prepared_is_not_prepared_again(data_path, monkeypatch, small_mnist, capsys):
+    data.prepare("mnist", data_path)
+    assert str(data_path) in capsys.readouterr().out
+    monkeypatch.setattr(data, "_local_builder", lambda *_: pytest.fail("prepared a second time"))
+    data.prepare("mnist", data_path)
+    assert capsys.readouterr().out == ""
+
+
+def altered(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("damage", [altered, truncated, Path.unlink], ids=["altered", "truncated", "deleted"])
+def test_a_damaged_prepared_dataset_is_named(data_path, small_mnist, damage):
+    data.prepare("mnist", data_path)
+    damage(next((data_path / "mnist" / "3.0.1").glob("mnist-train.tfrecord*")))
+    with pytest.raises(DataError) as caught:
+        data.load(Settings(data_dir=str(data_path)))
+    assert str(data_path / "mnist") in str(caught.value)
+    assert "Delete that folder" in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------------------------- download
+
+
+@contextlib.contextmanager
+def listening(answer):
+    """A web address on this machine, each of whose connections `answer` handles."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    connections.append(connection)
+                    answer(connection)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        for connection in connections:
+            connection.close()
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return contextlib.nullcontext(f"http://127.0.0.1:{server.getsockname()[1]}/")
+
+
+def refused_download(url, dataset, data_path, monkeypatch):
+    """What `prepare` says with this address in the place of the real one, and the seconds until then."""
+    monkeypatch.setattr(tfds_mnist.MNIST, "URL", url)
+    begin = time.perf_counter()
+    with pytest.raises(DataError) as caught:
+        data.prepare(dataset, data_path)
+    return str(caught.value), time.perf_counter() - begin
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        closed_port,
+        lambda: listening(lambda connection: None),
+        lambda: listening(lambda connection: connection.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")),
+        lambda: listening(lambda connection: connection.sendall(b"this is no web server\r\n\r\n")),
+    ],
+    ids=["refuses", "never answers", "is out of service", "is no web server"],
+)
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_without_files_and_without_network_it_says_so_within_seconds(place, tmp_path, monkeypatch):
+    with place() as url:
+        message, seconds = refused_download(url, "mnist", tmp_path, monkeypatch)
+    assert seconds < 20  # TFDS itself would try again for more than three minutes
+    assert url in message
+    assert str(tmp_path / "MNIST" / "raw") in message
+    assert all(name in message for name in data.FILES)
+
+
+def test_a_download_that_brings_the_wrong_file_is_refused(tmp_path, monkeypatch):
+    class WrongFile(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+
+        def do_GET(self):
+            self.do_HEAD()
+            self.wfile.write(b"wrong")
+
+        def log_message(self, *_):
+            pass  # tells each request on standard error otherwise
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), WrongFile)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    message, seconds = refused_download(f"http://127.0.0.1:{server.server_port}/", "mnist", tmp_path, monkeypatch)
+    server.shutdown()
+    server.server_close()
+    assert seconds < 20
+    assert "download of mnist failed" in message
+    assert str(tmp_path / "MNIST" / "raw") in message
+    assert not (tmp_path / "mnist" / "3.0.1").exists()
+
+
+def test_a_download_that_breaks_off_is_refused(tmp_path, monkeypatch):
+    def breaks_off(self, **_):
+        raise ConnectionResetError("connection reset by peer")
+
+    monkeypatch.setattr(data, "_check_reachable", lambda *_: None)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", breaks_off)
+    with pytest.raises(DataError, match="download of mnist failed: connection reset by peer") as caught:
+        data.prepare("mnist", tmp_path)
+    assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.fixture
+def numbered_images():
+    """100 images of which each has its own grey level, so that the first pixel tells which one it is."""
+    return np.broadcast_to(np.arange(100, dtype=np.uint8)[:, None, None, None], (100, 28, 28, 1))
+
+
+def orders(dataset, epochs=2):
+    """Which images came when: one list an epoch."""
+    return [[int(image[0, 0, 0]) for batch in dataset.as_numpy_iterator() for image in batch] for _ in range(epochs)]
+
+
+def test_batches_have_a_known_number_and_a_smaller_last_one(numbered_images):
+    dataset = data.batches(numbered_images, 32, seed=0)
+    assert len(dataset) == 4
+    shapes = [batch.shape for batch in dataset.as_numpy_iterator()]
+    assert shapes == [(32, 28, 28, 1)] * 3 + [(4, 28, 28, 1)]
+    assert dataset.element_spec.dtype == tf.uint8
+    assert dataset.element_spec.shape.as_list() == [None, 28, 28, 1]
+
+
+def test_batches_hold_whole_images(random_generator):
+    images = random_generator.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+    seen = np.concatenate(list(data.batches(images, 7, seed=3).as_numpy_iterator()))
+    assert sorted(image.tobytes() for image in seen) == sorted(image.tobytes() for image in images)
+
+
+def test_each_epoch_is_another_permutation(numbered_images):
+    first, second = orders(data.batches(numbered_images, 8, seed=0))
+    assert sorted(first) == sorted(second) == list(range(100))
+    assert first != second
+    assert first != list(range(100))
+
+
+def test_the_seed_decides_all_epochs(numbered_images):
+    same, again, other = (orders(data.batches(numbered_images, 8, seed)) for seed in (6, 6, 7))
+    assert same == again
+    assert same[0] != other[0]
+    assert same[1] != other[1]

@@ -1,0 +1,98 @@
+import keras
+import numpy as np
+import pytest
+from model_contract import ModelContract
+from scipy.signal import correlate2d
+
+from dae_keras.models import DCAE
+from dae_keras.models.dcae import ResidualBlock
+
+
+class TestContract(ModelContract):
+    model_class = DCAE
+    small = {"filters": 3, "code_dim": 7}  # noqa: RUF012
+    code_numbers = 7
+
+
+def weights_by_hand(filters, code_dim):
+    def convolution(size, inputs, outputs):
+        return size * size * inputs * outputs + outputs
+
+    def residual_block(maps):
+        return 2 * convolution(3, maps, maps)
+
+    wide = 2 * filters
+    encoder = convolution(5, 1, filters) + residual_block(filters) + convolution(3, filters, wide) + 2 * residual_block(wide)
+    to_code = convolution(1, wide, 8) + (392 * code_dim + code_dim)
+    from_code = (code_dim * 392 + 392) + convolution(3, 8, wide) + 2 * residual_block(wide)
+    decoder = convolution(2, wide, filters) + residual_block(filters) + convolution(4, filters, 1)
+    return encoder + to_code + from_code + decoder
+
+
+@pytest.mark.parametrize(("filters", "code_dim"), [(32, 128), (4, 10), (1, 1)])
+def test_the_weights_are_as_many_as_counted_by_hand(filters, code_dim):
+    assert DCAE(filters, code_dim).count_params() == weights_by_hand(filters, code_dim)
+
+
+def test_the_default_network_has_the_weights_its_metrics_state():
+    assert DCAE().count_params() == 466_545
+    assert DCAE().decoder.input_shape == (None, 128)
+
+
+def test_images_become_14_x_14_then_7_x_7_and_back():
+    model = DCAE(filters=3, code_dim=7)
+    shapes = [layer.output.shape[1:] for layer in [*model.encoder.layers, *model.decoder.layers]]
+    for expected in ((14, 14, 3), (7, 7, 6), (7, 7, 8), (392,), (7,), (28, 28, 1)):
+        assert expected in shapes
+
+
+def test_a_new_residual_block_is_the_identity(random_generator):
+    images = random_generator.normal(size=(4, 9, 7, 5)).astype(np.float32)
+    assert np.array_equal(ResidualBlock(5)(images), images)
+
+
+def test_a_residual_block_computes_what_its_formula_says(random_generator):
+    block = ResidualBlock(2)
+    images = random_generator.normal(size=(1, 6, 5, 2)).astype(np.float32)
+    block(images)
+    block.set_weights([random_generator.normal(size=weight.shape) for weight in block.get_weights()])
+    first, first_bias, second, second_bias = (weight.astype(np.float64) for weight in block.get_weights())
+
+    def convolution(maps, kernel, bias):
+        planes = [sum(correlate2d(maps[..., i], kernel[..., i, o], mode="same") for i in range(2)) + bias[o] for o in range(2)]
+        return np.stack(planes, axis=-1)
+
+    expected = images[0] + convolution(np.maximum(convolution(images[0], first, first_bias), 0), second, second_bias)
+    assert np.allclose(block(images)[0], expected, atol=1e-4)
+
+
+def test_a_residual_block_survives_its_config(random_generator):
+    images = random_generator.normal(size=(2, 6, 6, 3)).astype(np.float32)
+    block = ResidualBlock(3)
+    block(images)
+    again = ResidualBlock.from_config(block.get_config())
+    again(images)
+    weights = [random_generator.normal(size=weight.shape) for weight in block.get_weights()]
+    block.set_weights(weights)
+    again.set_weights(weights)
+    assert np.array_equal(block(images), again(images))
+
+
+def test_the_code_sees_every_corner_of_the_image(random_images):
+    # With strides larger than its kernels, or without padding, an encoder misses pixels.
+    encoder = DCAE(filters=8, code_dim=16).encoder
+    image = random_images[:1]
+    before = np.asarray(encoder(image))
+    for row, column in ((0, 0), (0, 27), (13, 14), (27, 0), (27, 27)):
+        changed = image.copy()
+        changed[0, row, column] += 1
+        assert not np.allclose(encoder(changed), before, atol=1e-6)
+
+
+def test_it_learns_to_draw_one_image(mnist):
+    image = mnist.train[:1].astype(np.float32) / 255
+    model = DCAE(filters=4, code_dim=8)
+    model.compile(keras.optimizers.Adam(0.01), loss="mean_squared_error", steps_per_execution=30)
+    model.fit(np.repeat(image, 60, axis=0), np.repeat(image, 60, axis=0), batch_size=1, epochs=2, verbose=0)
+    # The best constant image has the variance as its error.
+    assert np.mean((model.predict(image, verbose=0) - image) ** 2) < 0.2 * image.var()

@@ -1,0 +1,440 @@
+import csv
+import math
+import random
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dae_keras import data, metrics, noise, training
+from dae_keras.models import DAE, DCAE, VAE
+from dae_keras.settings import Settings
+from dae_keras.training import TrainingError
+
+MAKERS = {
+    "DAE": lambda: DAE(hidden_dim=16, latent_dim=4),
+    "DCAE": lambda: DCAE(filters=2, code_dim=4),
+    "VAE": lambda: VAE(hidden_dim=16, latent_dim=4),
+}
+
+
+@pytest.fixture(scope="session")
+def few_images():
+    """200 training and 60 validation images with something to learn: a bright bar at one of 28 heights."""
+
+    def bars(count, seed):
+        images = np.zeros((count, 28, 28, 1), np.uint8)
+        images[np.arange(count), np.random.default_rng(seed).integers(0, 28, count)] = 220
+        return images
+
+    return bars(200, 0), bars(60, 1)
+
+
+def trained(settings, few_images, name="DAE"):
+    """A training as the notebooks do it: model, history and validation pair."""
+    training.set_up(settings)
+    model = MAKERS[name]()
+    train_images, validation_images = few_images
+    validation = noise.evaluation_pair(validation_images, settings)
+    pairs = noise.training_pairs(data.batches(train_images, settings.batch_size, settings.seed), settings)
+    model, history = training.train(model, pairs, validation, settings)
+    return model, history, validation
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, few_images):
+    """One DAE and one VAE trained into the same run folder, for the tests that only look."""
+    settings = Settings(run_dir=str(tmp_path_factory.mktemp("finished")), epochs=3, steps_per_execution=3)
+    return settings, {name: trained(settings, few_images, name) for name in ("DAE", "VAE")}
+
+
+def constant_pairs(value, batches=4):
+    """(noisy, clean) batches of grey images with this target."""
+    images = np.full((32 * batches, 28, 28, 1), 0.5, np.float32)
+    return tf.data.Dataset.from_tensor_slices((images, np.full_like(images, value))).batch(32)
+
+
+def constant_validation(value):
+    images = np.full((32, 28, 28, 1), 0.5, np.float32)
+    return images, np.full_like(images, value)
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --------------------------------------------------------------------------------------------------------------------- set up
+
+
+def test_set_up_names_the_device_and_seeds_all_three_sources():
+    def draws(seed):
+        assert training.set_up(Settings(seed=seed, device="cpu")) == "CPU"
+        return random.random(), np.random.random(), float(tf.random.uniform(())), float(keras.random.uniform(()))
+
+    first, again, other = draws(1), draws(1), draws(2)
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def test_set_up_sets_the_precision():
+    training.set_up(Settings(precision="mixed_bfloat16"))
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    training.set_up(Settings())
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def pretend_gpus(monkeypatch, count):
+    gpus = [tf.config.PhysicalDevice(name=f"/physical_device:GPU:{i}", device_type="GPU") for i in range(count)]
+    visible = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: {"device_name": f"Model {gpu.name[-1]}"})
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: visible.append([each.name[-1] for each in devices]))
+    return visible
+
+
+def test_a_missing_gpu_is_refused_with_those_that_are_there(monkeypatch):
+    pretend_gpus(monkeypatch, 2)
+    with pytest.raises(TrainingError, match=r"device = '2': no such GPU.*0 \(Model 0\), 1 \(Model 1\)"):
+        training.set_up(Settings(device=2))
+
+
+def test_without_gpus_their_list_is_none(monkeypatch):
+    pretend_gpus(monkeypatch, 0)
+    with pytest.raises(TrainingError, match="device = '0': no such GPU. GPUs TensorFlow sees here: none"):
+        training.set_up(Settings(device=0))
+    assert training.set_up(Settings(device="auto")) == "CPU"
+
+
+@pytest.mark.parametrize(
+    ("device", "name", "visible"),
+    [("auto", "GPU 0: Model 0", ["0"]), ("1", "GPU 1: Model 1", ["1"]), ("cpu", "CPU", [])],
+)
+def test_the_chosen_gpu_alone_is_visible(monkeypatch, device, name, visible):
+    made_visible = pretend_gpus(monkeypatch, 2)
+    assert training.set_up(Settings(device=device)) == name
+    assert made_visible == [visible]
+
+
+def test_another_device_in_the_same_process_asks_for_a_restart(monkeypatch):
+    pretend_gpus(monkeypatch, 2)
+
+    def too_late(devices, kind):
+        raise RuntimeError("Visible devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "set_visible_devices", too_late)
+    with pytest.raises(TrainingError, match="Restart the kernel"):
+        training.set_up(Settings(device=1))
+
+
+# -------------------------------------------------------------------------------------------------------------- learning rate
+
+
+def test_the_cosine_schedule_rises_to_the_given_rate_and_falls_to_zero():
+    schedule = training.learning_rate(Settings(learning_rate=0.01), steps=1000)
+    assert float(schedule(0)) == pytest.approx(0.01 / 100)
+    assert float(schedule(50)) == pytest.approx(0.01)
+    assert float(schedule(50 + 950 // 2)) == pytest.approx(0.005, rel=1e-3)  # half way down
+    assert float(schedule(50 + 950 * 3 // 4)) == pytest.approx(0.01 * (1 + math.cos(0.75 * math.pi)) / 2, rel=1e-2)
+    assert float(schedule(1000)) == pytest.approx(0, abs=1e-9)
+    rates = np.array([float(schedule(step)) for step in range(0, 1001, 10)])
+    assert np.all(np.diff(rates[:6]) > 0)
+    assert np.all(np.diff(rates[5:]) < 0)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 19, 20])
+def test_the_schedule_of_a_very_short_training_is_finite(steps):
+    schedule = training.learning_rate(Settings(learning_rate=0.01), steps)
+    rates = [float(schedule(step)) for step in range(steps + 1)]
+    assert max(rates) == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_constant_rate_is_a_number():
+    assert training.learning_rate(Settings(learning_rate=0.02, learning_rate_schedule="constant"), 1000) == 0.02
+
+
+# ------------------------------------------------------------------------------------------------------------- a whole training
+
+
+def test_training_lowers_the_loss(finished_run):
+    for _, history, _ in finished_run[1].values():
+        assert history["loss"][-1] < history["loss"][0]
+        assert history["val_loss"][-1] < history["val_loss"][0]
+
+
+def test_a_training_leaves_these_files(finished_run):
+    settings, runs = finished_run
+    assert files_in(settings.run_path / "checkpoints") == ["DAE.keras", "VAE.keras"]
+    for name in runs:
+        assert list((settings.run_path / "logs" / name / "train").glob("events.out.tfevents.*"))
+        assert list((settings.run_path / "logs" / name / "validation").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize("name", ["DAE", "VAE"])
+def test_the_history_is_returned_and_stored(finished_run, name):
+    settings, runs = finished_run
+    history = runs[name][1]
+    with (settings.run_path / "logs" / name / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row.pop("epoch") for row in rows] == ["0", "1", "2"]
+    assert {key: [float(row[key]) for row in rows] for key in rows[0]} == history
+    assert {"loss", "val_loss", "seconds"} <= set(history)
+    assert all(0 < seconds < 60 for seconds in history["seconds"])
+
+
+def test_tensorboard_gets_the_same_losses(finished_run):
+    settings, runs = finished_run
+    for part, key in (("train", "loss"), ("validation", "val_loss")):
+        (file,) = (settings.run_path / "logs" / "DAE" / part).glob("events.out.tfevents.*")
+        events = tf.compat.v1.train.summary_iterator(str(file))
+        values = [tf.make_ndarray(value.tensor) for event in events for value in event.summary.value if value.tag == "epoch_loss"]
+        assert values == pytest.approx(runs["DAE"][1][key])
+
+
+def test_the_validation_loss_is_the_models_own_measure(finished_run):
+    model, history, (noisy, clean) = finished_run[1]["DAE"]
+    assert metrics.bce(clean, model.predict(noisy, verbose=0)).mean() == pytest.approx(min(history["val_loss"]), rel=1e-4)
+
+
+def test_the_other_loss_is_the_mean_squared_error(small_settings, few_images):
+    model, history, (noisy, clean) = trained(small_settings(loss="mean_squared_error", epochs=1), few_images)
+    assert metrics.mse(clean, model.predict(noisy, verbose=0)).mean() == pytest.approx(history["val_loss"][0], rel=1e-4)
+
+
+def test_each_epoch_prints_one_line(small_settings, few_images, capsys):
+    _, history, _ = trained(small_settings(epochs=2), few_images)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(f"epoch   2/2  loss {history['loss'][1]:.4f}  val_loss {history['val_loss'][1]:.4f}  ")
+
+
+def test_the_settings_reach_the_compiled_model(small_settings, few_images):
+    settings = small_settings(epochs=1, steps_per_execution=5, jit_compile="off", learning_rate=0.002, learning_rate_schedule="constant")
+    model, _, _ = trained(settings, few_images)
+    assert model.steps_per_execution == 5
+    assert model.jit_compile is False
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.002)
+    assert int(model.optimizer.iterations) == 7  # 200 images in batches of 32
+
+
+def test_the_schedule_ends_with_the_training(small_settings, few_images):
+    # By the last of 2 x 7 steps it has come down to nearly nothing; a schedule over one epoch would have done so after 7.
+    model, _, _ = trained(small_settings(epochs=2, learning_rate=0.01), few_images)
+    schedule = model.optimizer._learning_rate
+    assert float(schedule(14)) == pytest.approx(0, abs=1e-9)
+    assert float(schedule(7)) == pytest.approx(0.005, rel=0.01)
+
+
+# -------------------------------------------------------------------------------------------------------------------- seeds
+
+
+@pytest.mark.parametrize("name", ["DAE", "DCAE", "VAE"])
+def test_the_seed_decides_every_weight(small_settings, few_images, name, tmp_path):
+    def run(seed, folder):
+        settings = small_settings(seed=seed, epochs=1 if name == "DCAE" else 2, run_dir=str(tmp_path / folder))
+        model, history, _ = trained(settings, few_images, name)
+        return model.get_weights()[:10], history["val_loss"]
+
+    (weights, losses), (again, losses_again) = run(1, "first"), run(1, "again")
+    assert all(np.array_equal(one, two) for one, two in zip(weights, again, strict=True))
+    assert losses == losses_again
+    if name == "DAE":
+        other, _ = run(2, "other")
+        assert not np.allclose(weights[0], other[0], atol=1e-3)
+
+
+# --------------------------------------------------------------------------------------------------------------- best epoch
+
+
+def test_the_best_epochs_weights_are_kept(small_settings):
+    # Trained towards white and validated against black, the model gets worse from the first epoch on.
+    settings = small_settings(epochs=4, learning_rate_schedule="constant", learning_rate=0.003)
+    validation = constant_validation(0.0)
+    model, history = training.train(MAKERS["DAE"](), constant_pairs(1.0), validation, settings)
+    assert history["val_loss"] == sorted(history["val_loss"])
+    assert history["val_loss"][-1] > 1.5 * history["val_loss"][0]
+    stored = training.load_checkpoint(settings.run_path / "checkpoints" / "DAE.keras")
+    for each in (model, stored):
+        assert each.evaluate(*validation, verbose=0) == pytest.approx(history["val_loss"][0], rel=1e-5)
+
+
+def test_the_last_epochs_weights_are_kept_where_they_are_the_best(small_settings):
+    settings = small_settings(epochs=3, learning_rate_schedule="constant", learning_rate=0.003)
+    validation = constant_validation(1.0)
+    _, history = training.train(MAKERS["DAE"](), constant_pairs(1.0), validation, settings)
+    assert history["val_loss"] == sorted(history["val_loss"], reverse=True)
+    stored = training.load_checkpoint(settings.run_path / "checkpoints" / "DAE.keras")
+    assert stored.evaluate(*validation, verbose=0) == pytest.approx(history["val_loss"][-1], rel=1e-5)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 2), (2, 3), (0, 5)])
+def test_early_stopping_counts_the_epochs_without_a_better_loss(small_settings, patience, epochs):
+    settings = small_settings(epochs=5, learning_rate_schedule="constant", early_stopping=patience)
+    _, history = training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(0.0), settings)
+    assert len(history["val_loss"]) == epochs
+
+
+# ---------------------------------------------------------------------------------------------------- trainings that break off
+
+
+def test_a_checkpoint_bears_its_name_only_when_the_training_has_finished(small_settings, monkeypatch):
+    settings = small_settings(epochs=3)
+    checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
+    seen = []
+    original = training.EpochLine.on_epoch_begin
+
+    def looks(self, epoch, logs=None):
+        seen.append(checkpoint.exists())
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(training.EpochLine, "on_epoch_begin", looks)
+    training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(1.0), settings)
+    assert seen == [False, False, False]
+    assert files_in(checkpoint.parent) == ["DAE.keras"]
+
+
+def test_an_interrupted_training_leaves_the_finished_checkpoint_of_the_one_before(small_settings, monkeypatch):
+    settings = small_settings(epochs=1)
+    checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
+    training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(1.0), settings)
+    before = checkpoint.read_bytes()
+
+    def interrupts(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.EpochLine, "on_epoch_begin", lambda self, epoch, logs=None: setattr(self, "begin", 0.0))
+    monkeypatch.setattr(training.EpochLine, "on_epoch_end", interrupts)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(1.0), small_settings(epochs=3))
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training_and_leaves_no_checkpoint(small_settings):
+    settings = small_settings(epochs=3, learning_rate=0.05)
+    with pytest.raises(TrainingError, match=r"loss of DAE became NaN.*learning_rate = 0\.05.*Nothing was saved"):
+        training.train(MAKERS["DAE"](), constant_pairs(np.nan), constant_validation(1.0), settings)
+    assert files_in(settings.run_path / "checkpoints") == []
+
+
+def test_a_validation_loss_that_is_not_a_number_leaves_no_checkpoint_either(small_settings):
+    # So it looks when the last step of the only epoch makes the weights infinite: the training loss was taken before it.
+    settings = small_settings(epochs=1)
+    with pytest.raises(TrainingError, match="NaN"):
+        training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(np.nan), settings)
+    assert not (settings.run_path / "checkpoints" / "DAE.keras").exists()
+
+
+def test_a_new_training_replaces_the_logs_of_the_old_one(small_settings):
+    settings = small_settings(epochs=1)
+    for _ in range(2):
+        training.train(MAKERS["DAE"](), constant_pairs(1.0, 1), constant_validation(1.0), settings)
+    # A second event file would draw a second curve over the first.
+    assert len(list((settings.run_path / "logs" / "DAE" / "train").iterdir())) == 1
+    with (settings.run_path / "logs" / "DAE" / "history.csv").open() as file:
+        assert len(file.readlines()) == 2
+
+
+# -------------------------------------------------------------------------------------------------------- finished checkpoints
+
+
+def test_a_finished_checkpoint_takes_the_place_of_training(finished_run, small_settings, monkeypatch):
+    old_settings, runs = finished_run
+    old = old_settings.run_path / "checkpoints" / "DAE.keras"
+    settings = small_settings(load_model_path=str(old))
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained"))
+    model, history = training.train(MAKERS["DAE"](), None, None, settings)
+
+    trained_model, trained_history, (noisy, _) = runs["DAE"]
+    assert np.array_equal(model.predict(noisy, verbose=0), trained_model.predict(noisy, verbose=0))
+    assert model.compiled
+    assert history == trained_history
+    # The comparison looks for it in the run folder.
+    copy = settings.run_path / "checkpoints" / "DAE.keras"
+    assert copy.read_bytes() == old.read_bytes()
+    assert files_in(copy.parent) == ["DAE.keras"]
+
+
+def test_a_checkpoint_of_the_same_run_stays_where_it_is(finished_run, tmp_path):
+    shutil.copytree(finished_run[0].run_path, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "DAE.keras"
+    before = checkpoint.read_bytes()
+    settings = Settings(run_dir=str(tmp_path / "run"), load_model_path=str(checkpoint))
+    _, history = training.train(MAKERS["DAE"](), None, None, settings)
+    assert checkpoint.read_bytes() == before
+    assert history == finished_run[1]["DAE"][1]
+
+
+def test_a_checkpoint_without_logs_has_an_empty_history(finished_run, small_settings, tmp_path):
+    alone = tmp_path / "alone" / "mine.keras"
+    alone.parent.mkdir()
+    shutil.copyfile(finished_run[0].run_path / "checkpoints" / "DAE.keras", alone)
+    _, history = training.train(MAKERS["DAE"](), None, None, small_settings(load_model_path=str(alone)))
+    assert history == {}
+
+
+@pytest.mark.parametrize(("name", "maker"), [("DAE", "02_dae"), ("DCAE", "03_dcae"), ("VAE", "04_vae")])
+def test_a_missing_checkpoint_is_refused_with_the_notebook_that_makes_it(tmp_path, name, maker):
+    path = tmp_path / f"{name}.keras"
+    with pytest.raises(TrainingError) as caught:
+        training.load_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert f"dae-keras run --only {maker}" in str(caught.value)
+
+
+def test_a_missing_checkpoint_of_another_name_points_to_the_parameter(small_settings, tmp_path):
+    settings = small_settings(load_model_path=str(tmp_path / "mine.keras"))
+    with pytest.raises(TrainingError, match=r"No checkpoint at .*mine\.keras.*load_model_path"):
+        training.train(MAKERS["DAE"](), None, None, settings)
+    assert not settings.run_path.exists()
+
+
+def test_another_models_checkpoint_is_refused(finished_run, small_settings):
+    settings = small_settings(load_model_path=str(finished_run[0].run_path / "checkpoints" / "VAE.keras"))
+    with pytest.raises(TrainingError, match=r"VAE\.keras holds a VAE, not a DAE"):
+        training.train(MAKERS["DAE"](), None, None, settings)
+    assert not settings.run_path.exists()
+
+
+def test_a_model_from_elsewhere_is_refused(tmp_path):
+    keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "DAE.keras")
+    with pytest.raises(TrainingError, match=r"DAE\.keras holds a Sequential, not a DAE"):
+        training.load_checkpoint(tmp_path / "DAE.keras", DAE)
+
+
+def with_altered_weights(content, path):
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        place = archive.getinfo("model.weights.h5").header_offset + 5000
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+
+
+def without_weights(content, path):
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist() if "weights" not in name}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in kept.items():
+            archive.writestr(name, part)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content, path: path.write_bytes(b"<html>404 Not Found</html>"), id="no archive"),
+        pytest.param(lambda content, path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda content, path: path.write_bytes(content[: len(content) // 2]), id="truncated"),
+        pytest.param(with_altered_weights, id="one byte altered"),
+        pytest.param(without_weights, id="without weights"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_by_name(finished_run, tmp_path, damage):
+    path = tmp_path / "DAE.keras"
+    damage((finished_run[0].run_path / "checkpoints" / "DAE.keras").read_bytes(), path)
+    with pytest.raises(TrainingError) as caught:
+        training.load_checkpoint(path)
+    assert str(path) in str(caught.value)
