@@ -23,7 +23,8 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 	$(BIN)/pytest -q
 
 notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
-	$(BIN)/jupytext --to ipynb --update --execute notebooks/*.py
+	$(BIN)/jupytext --to ipynb --update notebooks/*.py
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	cp runs/full/denoised.png notebooks/images/
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
