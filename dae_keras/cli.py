@@ -47,32 +47,32 @@ def _parser():
     denoise.add_argument("inputs", nargs="+", metavar="IN.png")
     denoise.add_argument("--out", required=True, metavar="DIR", help="folder for NAME_denoised.png")
     denoise.add_argument("--noise", help="add noise first: gaussian, salt_and_pepper, masking or speckle; writes NAME_noisy.png too")
-    denoise.add_argument("--noise-level", default="0.5", help="standard deviation, or share of pixels (default 0.5)")
-    denoise.add_argument("--seed", default="0", help="of the noise (default 0)")
+    denoise.add_argument("--noise-level", help="with --noise: standard deviation, or share of pixels (default 0.5)")
+    denoise.add_argument("--seed", help="with --noise: its seed (default 0)")
     denoise.set_defaults(call=_denoise)
     return parser
 
 
 def _run(options):
     # Imported here: `dae-keras --help` must not wait for TensorFlow.
-    import yaml
-
     from dae_keras import _load_tensorflow_quietly
 
     _load_tensorflow_quietly()
     from dae_keras import course
 
-    overrides = {name: yaml.safe_load(value) for name, value in options.parameters}
+    # Text otherwise: Settings makes it the parameter's type.
+    overrides = {name: {"true": True, "false": False}.get(value.lower(), value) for name, value in options.parameters}
     print(course.summary(course.run(options.profile, options.only, overrides)))
     return 0
 
 
 def _denoise(options):
-    from dae_keras.settings import Settings
+    from dae_keras.settings import Settings, SettingsError
 
-    settings = None
-    if options.noise is not None:
-        settings = Settings(noise=options.noise, noise_level=options.noise_level, seed=options.seed)
+    given = {name: getattr(options, name) for name in ("noise", "noise_level", "seed") if getattr(options, name) is not None}
+    if given and "noise" not in given:
+        raise SettingsError("--noise-level and --seed say what noise to add: name its kind too, such as --noise gaussian")
+    settings = Settings(**given) if given else None
     from dae_keras import _load_tensorflow_quietly
 
     _load_tensorflow_quietly()

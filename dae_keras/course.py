@@ -28,7 +28,7 @@ def run(profile="full", only=(), overrides=None):
     Every parameter, the device, the data and a checkpoint to load are checked before the first notebook starts.
 
     Args:
-        profile: a folder in `params/`.
+        profile: a folder in `params/`; it has a YAML file for each notebook that it runs.
         only: names such as "02_dae"; empty: all.
         overrides: parameter values that replace the profile's, in each notebook that has the parameter.
 
@@ -91,15 +91,17 @@ def _checked_settings(profile, only, overrides):
     for name in only:
         if name not in notebooks:
             raise CourseError(f"unknown notebook {name!r}: known are {', '.join(notebooks)}")
-    chosen = [name for name in notebooks if not only or name in only]
+    files = {name: root / "params" / profile / f"{name}.yaml" for name in notebooks}
+    for name in only:
+        if not files[name].is_file():
+            raise CourseError(f"profile {profile!r} has no parameters for {name}: {files[name]} is missing")
+    chosen = [name for name in notebooks if files[name].is_file() and (not only or name in only)]
 
     known = {name: list(notebook_parameters(notebooks[name])) for name in chosen}
     check_names(overrides, sorted(set().union(*known.values())))
     settings = {}
     for name in chosen:
-        file = root / "params" / profile / f"{name}.yaml"
-        if not file.is_file():
-            raise CourseError(f"profile {profile!r} has no parameters for {name}: {file} is missing")
+        file = files[name]
         try:
             values = yaml.safe_load(file.read_text()) or {}
             if not isinstance(values, dict):
@@ -136,7 +138,9 @@ def _fingerprint(name, settings):
         *(path.read_text() for path in files),
         *(version(each) for each in ("tensorflow", "keras", "numpy")),
     ]
-    if name not in training.MAKERS.values():
+    if settings.model_path and settings.model_path.is_file():
+        parts.append(hashlib.sha256(settings.model_path.read_bytes()).hexdigest())
+    if name > max(training.MAKERS.values()):  # the comparison comes after the models
         parts += [path.read_text() for path in sorted(settings.run_path.glob("*_test/metrics.json"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -161,6 +165,8 @@ class _AboveTheBar:
 def _execute(name, settings, output, fingerprint):
     # Under this name while it runs and where it fails: a notebook called NAME.ipynb is always whole.
     unfinished = output.with_suffix(".unfinished.ipynb")
+    # From here on the checkpoint may change: what an earlier run left no longer tells of it.
+    output.unlink(missing_ok=True)
     known = notebook_parameters(course_folder() / "notebooks" / f"{name}.ipynb")
     print(f"{name}:", flush=True)
     try:

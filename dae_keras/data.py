@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import hashlib
+import http.client
 import io
 import shutil
 import tempfile
@@ -78,7 +79,7 @@ def load(settings) -> Data:
         train, test = tfds.as_numpy(
             tfds.load(settings.dataset, data_dir=settings.data_path, split=["train", "test"], batch_size=-1, download=False)
         )
-    except tf.errors.DataLossError as error:
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         folder = settings.data_path / settings.dataset
         raise DataError(f"The prepared dataset in {folder} is damaged ({error.message}). Delete that folder and run again.") from error
     order = np.random.default_rng(settings.data_seed).permutation(60_000)
@@ -97,7 +98,7 @@ def batches(images, batch_size, seed):
     Args:
         images: uint8 array (n, 28, 28, 1).
         batch_size: images a batch; the last batch may be smaller.
-        seed: the same seed gives the same sequence of epochs.
+        seed: the same seed gives the same sequence of epochs, after the same `keras.utils.set_random_seed`.
 
     Returns:
         A `tf.data.Dataset` of uint8 tensors (batch, 28, 28, 1) whose length Keras can read.
@@ -124,7 +125,7 @@ def prepare(dataset: str, data_path: Path) -> None:
     # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.
     import tensorflow_datasets as tfds
 
-    for leftover in finished.parent.glob("3.0.1.incomplete*"):
+    for leftover in finished.parent.glob("incomplete.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     tfds.disable_progress_bar()
     if files:
@@ -209,7 +210,7 @@ def _check_reachable(dataset, data_path, url):
     reached = []
 
     def knock():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, http.client.HTTPException):
             request = urllib.request.Request(f"{url}{FILES[-1]}.gz", method="HEAD")
             with urllib.request.urlopen(request, timeout=5):
                 reached.append(True)

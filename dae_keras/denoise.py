@@ -62,7 +62,7 @@ def _read(path):
             picture.load()
     except FileNotFoundError as error:
         raise ImageError(f"{path}: there is no such file") from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ImageError(f"{path} is not a PNG file that can be read: {error}") from error
     if picture.mode.startswith("I"):  # 16 bits
         grey = np.asarray(picture, np.float32) / 65535

@@ -3,6 +3,8 @@
 The same functions serve `tf.data` pipelines (fresh noise for every image in every epoch) and whole arrays (one stored draw for evaluation).
 """
 
+import zlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -66,7 +68,12 @@ def speckle(images, level, seed):
     return images + level * images * tf.random.stateless_normal(tf.shape(images), seed, dtype=images.dtype)
 
 
-NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "masking": masking, "speckle": speckle}
+def none(images, level, seed):
+    """No noise: the images as they are, for plain autoencoders. `level` and `seed` count for nothing."""
+    return images
+
+
+NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "masking": masking, "speckle": speckle, "none": none}
 
 
 def add_noise(images, noise, level, seed, clip=True):
@@ -97,8 +104,8 @@ def training_pairs(batches, settings):
         settings: its noise, noise_level, clip and seed count.
 
     Returns:
-        A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed gives the same
-        sequence of epochs.
+        A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed, after the
+        same `keras.utils.set_random_seed`, gives the same sequence of epochs.
     """
     # One pair of integers a batch, new ones in every epoch: the noise itself is then drawn for the whole batch at once.
     seeds = tf.data.Dataset.random(seed=settings.seed, rerandomize_each_iteration=True).batch(2)
@@ -124,7 +131,7 @@ def evaluation_pair(images, settings, noise=None, level=None):
         Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1].
     """
     clean = images.astype(np.float32) / 255.0
-    seed = (settings.data_seed, len(images))  # validation and test images get different draws
+    seed = (settings.data_seed, zlib.crc32(np.ascontiguousarray(images)) & 0x7FFFFFFF)  # other images get another draw
     noisy = add_noise(
         clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
     )
@@ -133,4 +140,6 @@ def evaluation_pair(images, settings, noise=None, level=None):
 
 def noise_text(settings):
     """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
+    if settings.noise == "none":
+        return "no noise"
     return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"

@@ -1,5 +1,7 @@
 """One function a figure: each takes arrays and returns a Figure. Grey images have a fixed scale from 0 (black) to 1 (white)."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -95,7 +97,7 @@ def lines(x, series, title, xlabel, ylabel):
         title, xlabel, ylabel: texts, the labels with their units.
     """
     figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(7.5, 3.6))
-    for style, (label, values) in zip(_STYLES, series.items(), strict=False):
+    for style, (label, values) in zip(cycle(_STYLES), series.items(), strict=False):
         axes.plot(x, values, style, label=label)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)

@@ -44,7 +44,7 @@ class Settings:
         0, "seed of the split and of the stored evaluation noise; keep it to compare runs", minimum=0, maximum=2**31 - 1
     )
 
-    noise: str = _parameter("gaussian", "kind of noise", choices=("gaussian", "salt_and_pepper", "masking", "speckle"))
+    noise: str = _parameter("gaussian", "kind of noise", choices=("gaussian", "salt_and_pepper", "masking", "speckle", "none"))
     noise_level: float = _parameter(
         0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0
     )
@@ -194,7 +194,7 @@ def _converted(kind, value):
         return str(value) if isinstance(value, (str, int, Path)) else None
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not math.isfinite(number) or (kind is int and number != int(number)):
         return None

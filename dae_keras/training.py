@@ -1,13 +1,17 @@
 """Compile and fit a model from the settings: device, seeds, optimiser, callbacks, checkpoint."""
 
 import csv
+import math
 import os
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import keras
 import tensorflow as tf
+
+import dae_keras.models  # noqa: F401  registers the models, so that checkpoints load
 
 MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "VAE": "04_vae"}  # model: the notebook that trains it
 
@@ -106,7 +110,7 @@ def train(model, pairs, validation, settings):
             # The run's later notebooks look for it there.
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             replace_file(checkpoint, lambda path: shutil.copyfile(settings.model_path, path))
-        return loaded, _read_history(settings.model_path.parents[1] / "logs" / name / "history.csv")
+        return loaded, _read_history(settings.model_path.parent.parent / "logs" / name / "history.csv")
 
     logs = settings.run_path / "logs" / name
     shutil.rmtree(logs, ignore_errors=True)  # TensorBoard would draw the earlier training into the same curve.
@@ -133,6 +137,10 @@ def train(model, pairs, validation, settings):
         jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
         **loss,
     )
+    nan_message = (
+        f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
+        f"Nothing was saved as {checkpoint.name}."
+    )
     try:
         history = model.fit(
             pairs,
@@ -141,17 +149,19 @@ def train(model, pairs, validation, settings):
             callbacks=callbacks,
             verbose=0,
             shuffle=False,  # The pipeline shuffles.
-        )
+        ).history
     except RuntimeError as error:
         if "NaN or Inf" not in str(error):
             raise
-        raise TrainingError(
-            f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
-            f"Nothing was saved as {checkpoint.name}."
-        ) from error
+        best.unlink(missing_ok=True)
+        raise TrainingError(nan_message) from error
+    # The last step of an epoch can spoil the weights unseen by the training loss.
+    if not all(map(math.isfinite, history["val_loss"])):
+        best.unlink(missing_ok=True)
+        raise TrainingError(nan_message)
     model.load_weights(best)
     best.replace(checkpoint)
-    return model, history.history
+    return model, history
 
 
 def load_checkpoint(path, model_class=keras.Model):
@@ -172,10 +182,12 @@ def load_checkpoint(path, model_class=keras.Model):
         raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
     try:
         model = keras.saving.load_model(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is not a checkpoint of this course that Keras can read: {error}") from error
     if not isinstance(model, model_class):
         raise TrainingError(f"{path} holds a {type(model).__name__}, not a {model_class.__name__}.")
+    if tuple(model.input_shape[1:]) != (28, 28, 1):
+        raise TrainingError(f"{path} holds a model of images of shape {tuple(model.input_shape[1:])}, not (28, 28, 1).")
     return model
 
 

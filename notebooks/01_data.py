@@ -57,7 +57,7 @@ train_images = 55_000  # how many images to train on
 validation_images = 5_000  # how many images to choose the best epoch on
 test_images = 10_000  # how many test images to measure on
 data_seed = 0  # seed of the split and of the stored evaluation noise
-noise = "gaussian"  # gaussian, salt_and_pepper, masking or speckle
+noise = "gaussian"  # gaussian, salt_and_pepper, masking, speckle or none
 noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)
 clip = True  # clip noisy pixels to [0, 1]
 seed = 0  # seed of weights, shuffling and training noise
@@ -154,7 +154,7 @@ if settings.train_images == 55_000:
 # %%
 levels = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
 digit = clean[:1]
-rows = {kind: np.concatenate([add_noise(digit, kind, level, seed=(0, 1)) for level in levels]) for kind in NOISES}
+rows = {kind: np.concatenate([add_noise(digit, kind, level, seed=(0, 1)) for level in levels]) for kind in NOISES if kind != "none"}
 plots.image_rows(rows, "One test image, four kinds of noise, six levels (clipped)", [f"{level:g}" for level in levels])
 
 # %% [markdown]

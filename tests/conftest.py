@@ -17,11 +17,11 @@ import tensorflow as tf
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-# Two processors in the place of one, for the test of training on several devices. Possible only before TensorFlow starts its context.
-tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-
 from dae_keras import course, data
 from dae_keras.settings import Settings
+
+# Two processors in the place of one, for the test of training on several devices. Possible only before TensorFlow starts its context.
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 IMAGE_FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
@@ -88,7 +88,7 @@ NOTEBOOKS = {
         'print("level", noise_level)',
     ),
     "02_dae": (
-        {"run_dir": "runs/full", "noise_level": 0.5, "epochs": 10, "load_model_path": "", "device": "auto"},
+        {"run_dir": "runs/full", "noise_level": 0.5, "clip": True, "epochs": 10, "load_model_path": "", "device": "auto"},
         # What a training leaves behind, and one number of epochs that fails after it.
         'write("checkpoints/DAE.keras", f"trained for {epochs} epochs")\n'
         'write("DAE_test/metrics.json", f"{epochs}")\n'
@@ -121,7 +121,10 @@ def small_course(tmp_path, monkeypatch):
         lines = [f"{key} = {value!r}  # its meaning" for key, value in parameters.items()]
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell("\n".join(lines), metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(WRITE + work)],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}, "language_info": {"name": "python"}},
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+                "language_info": {"name": "python"},
+            },
         )
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
         (tmp_path / "params" / "full" / f"{name}.yaml").write_text(yaml.safe_dump(parameters))
@@ -141,7 +144,7 @@ def executed(monkeypatch):
         notebook = nbformat.read(input_path, as_version=4)
         namespace = {}
         try:
-            for cell in notebook.cells:
+            for cell in (each for each in notebook.cells if each.cell_type == "code"):
                 exec(cell.source, namespace)
                 if "parameters" in cell.metadata.get("tags", []):
                     namespace.update(parameters)

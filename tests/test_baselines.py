@@ -28,7 +28,8 @@ def test_the_median_scores_on_mnist_what_the_reference_numbers_say(raw_mnist):
     # The reference is of the first 1,000 test images in the order of the file, which is not that of TFDS.
     noisy, clean = evaluation_pair(raw_mnist["test"][0][:1000], Settings())
     measured = metrics.measure(clean, median(noisy))
-    assert measured["psnr"] == pytest.approx(14.16, abs=0.05)
+    # Another draw of the noise on these 1,000 images moves the mean by a few hundredths of a dB.
+    assert measured["psnr"] == pytest.approx(14.16, abs=0.1)
     assert measured["ssim"] == pytest.approx(0.53, abs=0.01)
 
 

@@ -207,6 +207,13 @@ def test_validation_and_test_images_get_different_draws():
     assert not np.array_equal(validation, test[:50])
 
 
+def test_two_splits_of_one_size_get_different_draws_too(grey_images):
+    # As in the quick profile, which has 1,000 validation and 1,000 test images: the best epoch must not be chosen on the test noise.
+    first, first_clean = evaluation_pair(grey_images, Settings(clip=False))
+    second, second_clean = evaluation_pair(255 - grey_images, Settings(clip=False))
+    assert not np.allclose(first - first_clean, second - second_clean, atol=1e-3)
+
+
 def test_the_evaluation_noise_can_be_of_another_kind_or_level(grey_images):
     noisy, clean = evaluation_pair(grey_images, Settings(clip=False), level=0.1)
     assert (noisy - clean).std() == pytest.approx(0.1, rel=0.02)

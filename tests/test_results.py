@@ -82,7 +82,9 @@ def test_metrics_json_comes_last(settings, images, monkeypatch):
     # Whoever sees it may take the pictures for the same model's.
     there = []
     original = results.save_png
-    monkeypatch.setattr(results, "save_png", lambda path, image: (there.append((path.parent / "metrics.json").exists()), original(path, image)))
+    monkeypatch.setattr(
+        results, "save_png", lambda path, image: (there.append((path.parent / "metrics.json").exists()), original(path, image))
+    )
     results.save_results(DAE(8, 3), settings, images, {"psnr": 1.0}, {})
     assert there == [False, False, False]
 
@@ -125,7 +127,9 @@ def test_the_comparison_comes_back_as_text(tmp_path):
 
 
 def test_the_markdown_table_has_a_row_a_method_and_numbers_to_the_right():
-    table = results.markdown_table([{"method": "median", "PSNR": "14.16", "weights": 0}, {"method": "DAE", "PSNR": "18.57", "weights": 644_804}])
+    table = results.markdown_table(
+        [{"method": "median", "PSNR": "14.16", "weights": 0}, {"method": "DAE", "PSNR": "18.57", "weights": 644_804}]
+    )
     assert table.splitlines() == [
         "| method | PSNR | weights |",
         "| --- | ---: | ---: |",

@@ -1,0 +1,304 @@
+"""The notebooks, their parameter files and the lists of packages, held against the package and each other."""
+
+import ast
+import io
+import re
+import tokenize
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from dae_keras import course, training
+from dae_keras.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NAMES = ["01_data", "02_dae", "03_dcae", "04_vae", "05_compare"]
+PROFILES = ["full", "quick"]
+DEFAULTS = {spec.name: spec.default for spec in fields(Settings)}
+
+each_notebook = pytest.mark.parametrize("name", NAMES)
+each_profile = pytest.mark.parametrize("profile", PROFILES)
+
+
+def notebook(name):
+    return nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(name):
+    return [cell for cell in notebook(name).cells if cell.cell_type == "code"]
+
+
+def parameters_cell(name):
+    (cell,) = [cell for cell in code_cells(name) if "parameters" in cell.metadata.get("tags", [])]
+    return cell.source
+
+
+def parameters(name):
+    """Name to value, from plain `name = value` lines; anything else in the cell is an error."""
+    values = {}
+    for statement in ast.parse(parameters_cell(name)).body:
+        assert isinstance(statement, ast.Assign), f"{name}: line {statement.lineno} of the parameters cell is not name = value"
+        (target,) = statement.targets
+        values[target.id] = ast.literal_eval(statement.value)
+    return values
+
+
+def parameter_file(profile, name):
+    return REPOSITORY / "params" / profile / f"{name}.yaml"
+
+
+# ----------------------------------------------------------------------------------------------------------- the house is whole
+
+
+def test_the_notebooks_are_these_five_each_with_its_source():
+    assert sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")) == NAMES
+    assert sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.py")) == NAMES
+
+
+@each_profile
+def test_each_notebook_has_its_parameters_in_each_profile(profile):
+    assert sorted(path.name for path in (REPOSITORY / "params" / profile).iterdir()) == [f"{name}.yaml" for name in NAMES]
+
+
+def test_the_models_name_the_notebooks_that_make_them():
+    assert set(training.MAKERS.values()) <= set(NAMES)
+    for model, name in training.MAKERS.items():
+        assert re.search(rf"\b{model}\b", "\n".join(cell.source for cell in code_cells(name)))
+
+
+# ------------------------------------------------------------------------------------------------------------ parameters cells
+
+
+@each_notebook
+def test_the_parameters_cell_states_the_settings_own_defaults(name):
+    values = parameters(name)
+    assert values
+    assert values == {key: DEFAULTS[key] for key in values}
+    # 1 == 1.0 == True: the types must agree as well.
+    assert {key: type(value) for key, value in values.items()} == {key: type(DEFAULTS[key]) for key in values}
+
+
+@each_notebook
+def test_each_parameter_says_what_it_means(name):
+    source = parameters_cell(name)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    for statement in ast.parse(source).body:
+        assert len(comments.get(statement.lineno, "")) >= 10, source.splitlines()[statement.lineno - 1]
+
+
+@each_notebook
+def test_papermill_sees_the_same_parameters(name):
+    assert list(course.notebook_parameters(REPOSITORY / "notebooks" / f"{name}.ipynb")) == list(parameters(name))
+
+
+@each_notebook
+def test_the_notebook_turns_its_parameters_into_settings(name):
+    code = [cell.source for cell in code_cells(name)]
+    after = code[code.index(parameters_cell(name)) + 1 :]
+    assert "Settings.from_notebook(globals())" in after[0]
+
+
+def test_each_parameter_of_the_settings_is_in_a_notebook():
+    assert set().union(*(parameters(name) for name in NAMES)) == set(DEFAULTS)
+
+
+# ------------------------------------------------------------------------------------------------------------- parameter files
+
+
+@each_notebook
+@each_profile
+def test_a_parameter_file_states_each_parameter_of_its_notebook_and_no_other(profile, name):
+    values = yaml.safe_load(parameter_file(profile, name).read_text())
+    assert list(values) == list(parameters(name))
+
+
+@each_notebook
+@each_profile
+def test_a_parameter_file_passes_the_settings(profile, name):
+    settings = Settings.from_parameters(yaml.safe_load(parameter_file(profile, name).read_text()))
+    assert settings.run_dir == f"runs/{profile}"
+
+
+@each_notebook
+def test_the_full_profile_is_the_settings_defaults(name):
+    settings = Settings.from_parameters(yaml.safe_load(parameter_file("full", name).read_text()))
+    assert settings == Settings()
+    assert settings.is_standard
+
+
+@each_notebook
+def test_the_quick_profile_is_smaller_and_nothing_else(name):
+    settings = Settings.from_parameters(yaml.safe_load(parameter_file("quick", name).read_text()))
+    changed = {key: value for key, value in settings.as_dict().items() if value != DEFAULTS[key]}
+    sizes = {"train_images", "validation_images", "test_images", "epochs", "filters"}
+    assert set(changed) <= {"run_dir", *sizes}
+    for key in sizes & set(changed):
+        assert changed[key] < DEFAULTS[key]
+
+
+@each_profile
+def test_notebooks_of_one_profile_agree(profile):
+    # Otherwise the comparison would be one of different data, noise or seeds.
+    agreed = {}
+    for name in NAMES:
+        for key, value in yaml.safe_load(parameter_file(profile, name).read_text()).items():
+            assert agreed.setdefault(key, value) == value, f"{name}: {key}"
+
+
+@each_notebook
+@each_profile
+def test_each_line_of_a_parameter_file_says_what_it_means(profile, name):
+    lines = [line for line in parameter_file(profile, name).read_text().splitlines() if line.strip() and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert re.search(r"\s# .{10,}", line), line
+
+
+# ----------------------------------------------------------------------------------------------------------- stored notebooks
+
+
+@each_notebook
+def test_the_notebook_is_stored_as_it_ran(name):
+    cells = code_cells(name)
+    # nbval runs a cell without a count, and compares nothing.
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs
+    assert [output.ename for output in outputs if output.output_type == "error"] == []
+    assert [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []
+
+
+@each_notebook
+def test_the_notebook_shows_a_picture_and_names_no_folder_of_the_machine_it_ran_on(name):
+    outputs = [output for cell in code_cells(name) for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    text = (REPOSITORY / "notebooks" / f"{name}.ipynb").read_text()
+    assert str(REPOSITORY) not in text
+    assert str(Path.home()) not in text
+
+
+@each_notebook
+def test_the_notebook_file_is_small(name):
+    assert (REPOSITORY / "notebooks" / f"{name}.ipynb").stat().st_size < 500_000
+
+
+@each_notebook
+def test_the_first_code_cell_is_the_one_for_colab(name):
+    first = code_cells(name)[0].source
+    assert '"google.colab" in sys.modules' in first
+    assert "parameters" not in code_cells(name)[0].metadata.get("tags", [])
+
+
+def test_the_cell_for_colab_is_the_same_everywhere():
+    assert len({code_cells(name)[0].source for name in NAMES}) == 1
+
+
+@each_notebook
+def test_the_notebook_and_its_source_say_the_same(name):
+    source = jupytext.read(REPOSITORY / "notebooks" / f"{name}.py")
+
+    def cells(document):
+        return [(cell.cell_type, cell.metadata.get("tags", []), cell.source) for cell in document.cells]
+
+    assert cells(source) == cells(notebook(name))
+
+
+@each_notebook
+def test_links_and_pictures_of_the_notebook_are_there(name):
+    prose = "\n".join(cell.source for cell in notebook(name).cells if cell.cell_type == "markdown")
+    targets = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src="([^"]+)"', prose)
+    local = [target for target in targets if not target.startswith(("http:", "https:", "attachment:", "data:"))]
+    assert [target for target in local if not (REPOSITORY / "notebooks" / target).exists()] == []
+
+
+# --------------------------------------------------------------------------------------------------------------- the packages
+
+
+@pytest.fixture(scope="module")
+def project():
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def pinned():
+    """Name to the requirements of that name in requirements.txt; more than one where the version depends on Python's."""
+    found = {}
+    for line in (REPOSITORY / "requirements.txt").read_text().splitlines():
+        if text := line.split("#")[0].strip():
+            requirement = Requirement(text)
+            found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def test_each_dependency_is_pinned_to_a_version_that_pyproject_allows(project, pinned):
+    wanted = [Requirement(text) for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    for requirement in wanted:
+        pins = pinned.get(canonicalize_name(requirement.name), [])
+        assert pins, f"{requirement.name} is not in requirements.txt"
+        for pin in pins:
+            (specifier,) = pin.specifier
+            assert specifier.operator == "=="
+            assert requirement.specifier.contains(specifier.version), f"{pin} is not within {requirement}"
+
+
+def test_every_line_of_the_requirements_is_a_pin(pinned):
+    for pins in pinned.values():
+        for pin in pins:
+            assert [specifier.operator for specifier in pin.specifier] == ["=="], str(pin)
+
+
+def test_what_the_package_imports_is_declared(project):
+    """Third-party packages by the names they are imported under."""
+    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    distributions = {"PIL": "pillow", "yaml": "pyyaml"}
+    with_the_package_above = {"nbformat": "papermill", "nbclient": "papermill", "tqdm": "papermill"}  # papermill declares these
+    imported = set()
+    for path in (REPOSITORY / "dae_keras").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    for name in imported - set(__import__("sys").stdlib_module_names) - {"dae_keras"}:
+        distribution = with_the_package_above.get(name, distributions.get(name, name))
+        assert canonicalize_name(distribution) in declared, name
+
+
+def test_conda_installs_the_same_pins():
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    assert environment["name"] == "dae-keras"
+    by_pip = next(each["pip"] for each in environment["dependencies"] if isinstance(each, dict))
+    assert "-r requirements.txt" in by_pip
+    # Python and pip alone from conda: anything more could bring a second TensorFlow.
+    assert {re.split("[=<>]", each)[0] for each in environment["dependencies"] if isinstance(each, str)} == {"python", "pip"}
+
+
+def markdown_rows(text):
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| ")]
+
+
+def test_the_results_in_the_readme_are_the_comparisons():
+    tables = [
+        output.data["text/markdown"]
+        for cell in code_cells("05_compare")
+        for output in cell.outputs
+        if "data" in output and "text/markdown" in output.data
+    ]
+    scores, costs = ({row[0]: row for row in markdown_rows(table)} for table in tables)
+    text = (REPOSITORY / "README.md").read_text()
+    readme = markdown_rows(text[text.index("| method | PSNR") :].split("\n\n")[0])
+    assert [row[0] for row in readme[2:]] == [name for name in scores if name not in ("method", "---")]
+    for name, psnr, ssim, weights, code, seconds in readme[2:]:
+        assert [psnr, ssim, weights, code] == [scores[name][place] for place in (1, 2, 5, 6)], name
+        assert seconds == costs[name][1], name
