@@ -99,6 +99,7 @@ def _checked_settings(profile, only, overrides):
 
     known = {name: list(notebook_parameters(notebooks[name])) for name in chosen}
     check_names(overrides, sorted(set().union(*known.values())))
+    Settings.from_parameters(overrides)  # so that a wrong value is not blamed on a file
     settings = {}
     for name in chosen:
         file = files[name]

@@ -184,24 +184,23 @@ def _checked_files(dataset, data_path):
 
 
 def _checked_content(dataset, name, path):
+    expected = SHA256[dataset]
+    if name not in expected and path.suffix != ".gz":
+        raise DataError(f"{path}: {dataset} can be checked only as the published {name}.gz. Put that file there in its place.")
+    # KMNIST's sums are of the .gz files, the others' of what is in them.
+    key, what = (name, "unpacked content") if name in expected else (f"{name}.gz", "file")
+    remedy = f"expected: {FOLDERS[dataset]}'s {name}, SHA-256 of the {what} {expected[key]}. Replace it by a fresh copy or delete it."
     stored = path.read_bytes()
     try:
         content = gzip.decompress(stored) if path.suffix == ".gz" else stored
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file ({error}). Replace it by a fresh copy or delete it.") from error
-    expected = SHA256[dataset]
-    if name in expected:
-        expected_sum, actual_sum, what = expected[name], hashlib.sha256(content).hexdigest(), "unpacked content"
-    elif path.suffix == ".gz":
-        expected_sum, actual_sum, what = expected[f"{name}.gz"], hashlib.sha256(stored).hexdigest(), "file"
-    else:
-        raise DataError(f"{path}: {dataset} can be checked only as the published {name}.gz. Put that file there in its place.")
-    if actual_sum == expected_sum:
+        raise DataError(f"{path} is not a whole gzip file ({error}); {remedy}") from error
+    actual = hashlib.sha256(content if key == name else stored).hexdigest()
+    if actual == expected[key]:
         return content
-    is_really = next((f"{FOLDERS[other]}'s {file}" for other, sums in SHA256.items() for file in sums if sums[file] == actual_sum), None)
+    is_really = next((f" but {FOLDERS[other]}'s {file}" for other, sums in SHA256.items() for file in sums if sums[file] == actual), "")
     raise DataError(
-        f"{path} is not {FOLDERS[dataset]}'s {name}{f' but {is_really}' if is_really else ''}: the SHA-256 of its {what} "
-        f"({len(content):,} bytes unpacked) is {actual_sum}, expected {expected_sum}. Replace it by a fresh copy or delete it."
+        f"{path} is not {FOLDERS[dataset]}'s {name}{is_really}: its {what} has SHA-256 {actual}, {len(content):,} bytes; {remedy}"
     )
 
 

@@ -278,7 +278,14 @@ def test_a_wrong_parameter_file(refused, small_course, content, said):
 
 def test_a_missing_parameter_file(refused, small_course):
     (small_course / "params" / "full" / "02_dae.yaml").unlink()
-    assert "profile 'full' has no parameters for 02_dae" in refused(CourseError)
+    assert "profile 'full' has no parameters for 02_dae" in refused(CourseError, only=["02_dae"])
+
+
+def test_a_profile_runs_the_notebooks_it_has_parameters_for(small_course, executed):
+    (small_course / "params" / "full" / "01_data.yaml").unlink()
+    (small_course / "params" / "full" / "05_compare.yaml").unlink()
+    course.run()
+    assert names(executed) == ["02_dae"]
 
 
 def test_notebooks_of_one_profile_in_different_folders(refused, small_course):
