@@ -285,7 +285,7 @@ def test_conda_installs_the_same_pins():
 
 
 def markdown_rows(text):
-    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip()[1:-1].split("|")] for line in text.splitlines() if line.startswith("| ")]
 
 
 def test_the_results_in_the_readme_are_the_comparisons():
