@@ -181,6 +181,10 @@ def load_checkpoint(path, *model_classes):
     if not path.is_file():
         raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # Keras reads the weights in parts, which can pass over a wrong checksum.
+        if damaged:
+            raise zipfile.BadZipFile(f"its {damaged} is damaged")
         model = keras.saving.load_model(path)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path} is not a checkpoint of this course that Keras can read: {error}") from error
