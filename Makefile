@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test check notebooks lock clean
+.PHONY: course test check notebooks study lock clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -26,6 +26,9 @@ notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	cp runs/full/denoised.png notebooks/images/
+
+study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about an hour on two cores
+	$(BIN)/dae-keras study
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install -q uv

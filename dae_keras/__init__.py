@@ -23,6 +23,7 @@ def _load_tensorflow_quietly():
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for GPUs, and would log what it misses
+        tf.get_logger().setLevel("ERROR")  # it takes a notebook that compiles several models for a loop that compiles one again and again
     finally:
         os.dup2(standard_error, 2)
         os.close(standard_error)

@@ -1,12 +1,100 @@
-"""What one would use without a network: a median filter, and the best linear filter that training images can teach."""
+"""What one would use without a network: classical filters, tuned on training images, and the best linear filter that these can teach."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
+
+from dae_keras.metrics import psnr
 
 
-def median(noisy):
-    """The 3 x 3 median of every pixel's neighbourhood: images (n, 28, 28, 1) in, the same shape out."""
-    return median_filter(noisy, size=(1, 3, 3, 1))
+def mean(noisy, size=3):
+    """The mean of every pixel's neighbourhood of `size` x `size`: images (n, 28, 28, 1) in, the same shape out."""
+    return uniform_filter(noisy, (1, size, size, 1))
+
+
+def median(noisy, size=3):
+    """The median of every pixel's neighbourhood of `size` x `size`. Shapes as in `mean`."""
+    return median_filter(noisy, (1, size, size, 1))
+
+
+def gaussian(noisy, deviation):
+    """A weighted mean of the neighbourhood, with Gaussian weights of this standard deviation in pixels. Shapes as in `mean`."""
+    return gaussian_filter(noisy, (0, deviation, deviation, 0))
+
+
+def total_variation(noisy, weight):
+    """The image with least total variation near the noisy one (Chambolle 2004): the larger `weight`, the flatter. Shapes as in `mean`."""
+    return _as_channels(partial(denoise_tv_chambolle, weight=weight), noisy)
+
+
+def non_local_means(noisy, strength):
+    """Means over pixels with like 5 x 5 surroundings, up to 6 pixels away (Buades, Coll and Morel 2005). Shapes as in `mean`.
+
+    `strength`, in units of pixel values, says how unlike surroundings may be: the larger, the smoother.
+    """
+    restore = partial(denoise_nl_means, patch_size=5, patch_distance=6, h=strength, fast_mode=True)
+    return np.stack([restore(image[..., 0]) for image in noisy])[..., None]  # scikit-image takes them one by one only
+
+
+def wavelet(noisy, deviation):
+    """Soft thresholds on wavelet coefficients, for noise of this standard deviation (Chang, Yu and Vetterli 2000). Shapes as in `mean`."""
+    return _as_channels(partial(denoise_wavelet, sigma=deviation, method="BayesShrink"), noisy)
+
+
+def _as_channels(restore, noisy):
+    """scikit-image restores the channels of one picture each by itself: a batch of grey images is a picture with many channels."""
+    return np.moveaxis(restore(np.moveaxis(noisy[..., 0], 0, -1), channel_axis=-1), -1, 0)[..., None].astype(noisy.dtype)
+
+
+# Filter: the strengths to choose from.
+STRENGTHS = {
+    mean: (3, 5),
+    median: (3, 5),
+    gaussian: (0.6, 0.8, 1.0, 1.2, 1.5),
+    total_variation: (0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
+    non_local_means: (0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
+    wavelet: (0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
+}
+
+
+class TunedFilter(NamedTuple):
+    """A filter at one strength, followed by factor * result + offset, clipped to [0, 1]; a function of noisy images (n, 28, 28, 1)."""
+
+    method: Callable
+    strength: float
+    factor: float = 1.0
+    offset: float = 0.0
+
+    def __call__(self, noisy):
+        """Restore images (n, 28, 28, 1); the same shape comes back."""
+        return np.clip(self.factor * self.method(noisy, self.strength) + self.offset, 0, 1)
+
+
+def tuned(method, noisy, clean):
+    """A filter at the strength that restores training images best, by mean PSNR: once as it is, once debiased.
+
+    Clipping the noise moves the mean pixel up, so a filter that keeps the mean answers with a grey background, and is a straw man.
+    Debiased, it is followed by factor * result + offset, the two numbers that bring it nearest to the clean images by least squares.
+
+    Args:
+        method: a key of `STRENGTHS`.
+        noisy: float array (n, 28, 28, 1), training images only.
+        clean: float array of the same shape.
+
+    Returns:
+        Two `TunedFilter`: as it is, and debiased. Their strengths may differ.
+    """
+    raw, debiased = {}, {}
+    for strength in STRENGTHS[method]:
+        restored = method(noisy, strength)
+        raw[TunedFilter(method, strength)] = psnr(clean, restored).mean()
+        factor, offset = np.polyfit(restored.ravel(), clean.ravel(), 1)
+        debiased[TunedFilter(method, strength, factor, offset)] = psnr(clean, factor * restored + offset).mean()
+    return max(raw, key=raw.get), max(debiased, key=debiased.get)
 
 
 class LinearFilter:

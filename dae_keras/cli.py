@@ -30,12 +30,20 @@ def _parser():
         description="Run the notebooks in order with papermill, into runs/PROFILE; skip what is done with the same parameters and code. "
         "Every parameter and its meaning: params/full/*.yaml.",
     )
-    run.add_argument("--profile", default="full", help="a folder in params/: full (default) or quick")
+    run.add_argument("--profile", default="full", help="a folder in params/: full (default), quick, reference or study")
     run.add_argument("--only", action="append", default=[], metavar="NOTEBOOK", help="such as 02_dae; may be repeated")
     run.add_argument(
         "-p", dest="parameters", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="a parameter; may be repeated"
     )
     run.set_defaults(call=_run)
+
+    study = commands.add_parser(
+        "study",
+        help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
+        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about an hour "
+        "on two cores. What is done with the same parameters and code is skipped.",
+    )
+    study.set_defaults(call=_study)
 
     denoise = commands.add_parser(
         "denoise",
@@ -63,6 +71,16 @@ def _run(options):
     # Text otherwise: Settings makes it the parameter's type.
     overrides = {name: {"true": True, "false": False}.get(value.lower(), value) for name, value in options.parameters}
     print(course.summary(course.run(options.profile, options.only, overrides)))
+    return 0
+
+
+def _study(options):
+    from dae_keras import _load_tensorflow_quietly
+
+    _load_tensorflow_quietly()
+    from dae_keras import study
+
+    print(f"Tables: {study.run_vae()}")
     return 0
 
 

@@ -14,8 +14,10 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
 from dae_keras import data, training
-from dae_keras.results import markdown_table, read_comparison
+from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
+
+_READERS = ("04_vae", "05_compare")  # notebooks that load the models of earlier ones
 
 
 class CourseError(Exception):
@@ -70,7 +72,7 @@ def summary(run_folder):
         if any(run_folder.glob(place)):
             lines.append(f"  {place:15} {what}")
     if (run_folder / "comparison.csv").exists():
-        lines += ["", markdown_table(read_comparison(run_folder))]
+        lines += ["", markdown_table(read_table(run_folder / "comparison.csv"))]
     return "\n".join(lines)
 
 
@@ -128,7 +130,7 @@ def _check_machine(settings):
 
 
 def _fingerprint(name, settings):
-    """A hash of everything the notebook's results depend on: parameters, code, versions and, for the comparison, the models' results."""
+    """A hash of everything the notebook's results depend on: parameters, code, versions, and the results of models that it loads."""
     root = course_folder()
     package = Path(__file__).parent
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
@@ -141,8 +143,9 @@ def _fingerprint(name, settings):
     ]
     if settings.model_path and settings.model_path.is_file():
         parts.append(hashlib.sha256(settings.model_path.read_bytes()).hexdigest())
-    if name > max(training.MAKERS.values()):  # the comparison comes after the models
-        parts += [path.read_text() for path in sorted(settings.run_path.glob("*_test/metrics.json"))]
+    if name in _READERS:
+        earlier = [settings.run_path / f"{model}_test" / "metrics.json" for model, maker in training.MAKERS.items() if maker < name]
+        parts += [path.read_text() for path in earlier if path.is_file()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -60,11 +60,11 @@ class Data(NamedTuple):
 def load(settings) -> Data:
     """Load the splits, preparing the dataset first where that has not been done.
 
-    The 60,000 training images are shuffled by `data_seed`; the last 5,000 are for validation. `train_images`, `validation_images` and
-    `test_images` take the first so many of each.
+    The 60,000 training images are shuffled by `data_seed`: the first `train_images` are for training, the last `validation_images` for
+    validation. With static binarisation all images are black and white, by one draw that depends on `data_seed` alone.
 
     Args:
-        settings: its dataset, data_dir, data_seed and the three counts.
+        settings: its dataset, data_dir, data_seed, binarisation and the three counts.
 
     Returns:
         The splits as arrays in memory, 55 MB at full size.
@@ -83,11 +83,29 @@ def load(settings) -> Data:
         folder = settings.data_path / settings.dataset
         raise DataError(f"The prepared dataset in {folder} is damaged ({error.message}). Delete that folder and run again.") from error
     order = np.random.default_rng(settings.data_seed).permutation(60_000)
-    kept, held_out = order[:55_000][: settings.train_images], order[55_000:][: settings.validation_images]
+    kept, held_out = order[: settings.train_images], order[60_000 - settings.validation_images :]
+    if settings.binarisation == "static":
+        for seed, split in enumerate((train, test)):
+            split["image"] = binarise(split["image"], (settings.data_seed, seed)).numpy()
     return Data(
         *(train[key][rows] for rows in (kept, held_out) for key in ("image", "label")),
         *(test[key][: settings.test_images] for key in ("image", "label")),
     )
+
+
+def binarise(images, seed):
+    """Black-and-white images: each pixel is white with its grey value as probability (Salakhutdinov and Murray 2008, section 6).
+
+    Args:
+        images: uint8 tensor or array of any shape.
+        seed: two integers; the same seed gives the same draw.
+
+    Returns:
+        A uint8 tensor of the same shape, of 0 and 255.
+    """
+    images = tf.convert_to_tensor(images)
+    draw = tf.random.stateless_uniform(tf.shape(images), seed)  # in [0, 1): black stays black, white stays white
+    return tf.where(draw * 255.0 < tf.cast(images, tf.float32), tf.constant(255, tf.uint8), tf.constant(0, tf.uint8))
 
 
 def batches(images, batch_size, seed):

@@ -8,6 +8,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from dae_keras.data import binarise
+
 
 def gaussian(images, level, seed):
     """Additive Gaussian noise: x + level * e, with e from N(0, 1) for every pixel.
@@ -101,7 +103,7 @@ def training_pairs(batches, settings):
 
     Args:
         batches: `tf.data.Dataset` of uint8 batches, as `data.batches` makes it.
-        settings: its noise, noise_level, clip and seed count.
+        settings: its noise, noise_level, clip, binarisation and seed count.
 
     Returns:
         A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed, after the
@@ -111,6 +113,8 @@ def training_pairs(batches, settings):
     seeds = tf.data.Dataset.random(seed=settings.seed, rerandomize_each_iteration=True).batch(2)
 
     def pair(images, seed):
+        if settings.binarisation == "dynamic":
+            images = binarise(images, seed + 1)  # another draw than the noise
         clean = tf.cast(images, tf.float32) / 255.0
         return add_noise(clean, settings.noise, settings.noise_level, seed, settings.clip), clean
 
@@ -123,15 +127,17 @@ def evaluation_pair(images, settings, noise=None, level=None):
 
     Args:
         images: uint8 array (n, 28, 28, 1).
-        settings: its data_seed and clip count, and noise and noise_level where the next two are not given.
+        settings: its data_seed, clip and binarisation count, and noise and noise_level where the next two are not given.
         noise: another kind of noise.
         level: another level.
 
     Returns:
-        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1].
+        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1]; black and white, by a stored draw, with dynamic binarisation.
     """
-    clean = images.astype(np.float32) / 255.0
     seed = (settings.data_seed, zlib.crc32(np.ascontiguousarray(images)) & 0x7FFFFFFF)  # other images get another draw
+    if settings.binarisation == "dynamic":
+        images = binarise(images, seed[::-1]).numpy()  # another draw than the noise
+    clean = images.astype(np.float32) / 255.0
     noisy = add_noise(
         clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
     )

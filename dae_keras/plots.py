@@ -1,11 +1,14 @@
 """One function a figure: each takes arrays and returns a Figure. Grey images have a fixed scale from 0 (black) to 1 (white)."""
 
+import textwrap
 from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-_DPI = 72  # dots an inch: small enough that a notebook with all its pictures stays under 500 KB
+# Small enough that a notebook with all its pictures stays under 500 KB.
+_DPI = 72  # dots an inch
+_GREYS = 16  # levels of grey in pictures of images: the eye sees no more in so small ones, and a third of the bytes
 
 # Told apart in grey print too: by lightness, by dashes and by markers.
 _STYLES = ("o-", "s--", "^-.", "D:", "v-", "P--", "X-.")
@@ -18,7 +21,8 @@ def _finished(figure):
 
 
 def _show(axes, image):
-    axes.imshow(np.squeeze(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    image = np.round(np.clip(np.squeeze(image), 0, 1) * (_GREYS - 1)) / (_GREYS - 1)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -105,12 +109,29 @@ def lines(x, series, title, xlabel, ylabel):
     return _finished(figure)
 
 
-def histograms(values, title, xlabel):
+def curves(series, title, xlabel, ylabel):
+    """Several curves, each with positions of its own, on a logarithmic horizontal axis: what more time buys.
+
+    Args:
+        series: dict of label to an array (2, n): positions, above 0, and values.
+        title, xlabel, ylabel: texts, the labels with their units.
+    """
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(7.5, 3.6))
+    for style, (label, (positions, values)) in zip(cycle(_STYLES), series.items(), strict=False):
+        axes.plot(positions, values, style[1:], label=f"{label}: {values[-1]:.1f} at the end")
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _finished(figure)
+
+
+def histograms(values, title, xlabel, of="pixels"):
     """One histogram a panel, on a common logarithmic scale: the share of values in each of 60 bins.
 
     Args:
         values: dict of panel title to an array of numbers.
         title, xlabel: texts.
+        of: what is counted.
     """
     figure, panels = plt.subplots(
         1, len(values), layout="constrained", dpi=_DPI, figsize=(3.1 * len(values) + 0.5, 2.9), sharey=True, squeeze=False
@@ -118,23 +139,27 @@ def histograms(values, title, xlabel):
     for axes, (label, numbers) in zip(panels[0], values.items(), strict=True):
         numbers = np.ravel(numbers)
         axes.hist(numbers, bins=60, weights=np.full(numbers.shape, 1 / numbers.size), color="0.4")
-        axes.axvline(numbers.mean(), color="tab:orange", linestyle="--", label=f"mean {numbers.mean():.3f}")
+        axes.axvline(numbers.mean(), color="tab:orange", linestyle="--", label=f"mean {numbers.mean():.4g}")
         axes.set(title=label, xlabel=xlabel, yscale="log")
         axes.legend(loc="upper right", fontsize=8)
-    panels[0][0].set_ylabel("share of pixels")
+    panels[0][0].set_ylabel(f"share of {of}")
     figure.suptitle(title)
     return _finished(figure)
 
 
 def bars(values, title, xlabel, ylabel):
-    """One bar a value.
+    """One bar a value, with its number above it.
 
     Args:
         values: dict of bar label to value.
         title, xlabel, ylabel: texts.
     """
-    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(0.36 * len(values) + 2, 3))
-    axes.bar(list(map(str, values)), list(values.values()), color="0.45")
+    labels = [textwrap.fill(str(label), 12) for label in values]
+    letters = max(len(line) for label in labels for line in label.split("\n"))
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(max(0.36, 0.1 * letters) * len(values) + 2, 3))
+    drawn = axes.bar(labels, list(values.values()), color="0.45")
+    axes.bar_label(drawn, fmt="{:.3g}", fontsize=7)
+    axes.margins(y=0.1)
     axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     return _finished(figure)
 

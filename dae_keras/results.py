@@ -1,4 +1,4 @@
-"""What a run leaves behind: pictures and metrics.json for each model, comparison.csv for all, and their table."""
+"""What a run leaves behind: pictures and metrics.json for each model, and tables."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from dae_keras.training import replace_file
 GRID = 8  # the pictures show 8 x 8 test images
 
 
-def save_results(model, settings, images, metrics, history):
+def save_results(model, settings, images, metrics, history, name=None):
     """Write `<MODEL>_test/` in the run folder: origin.png, noisy.png, reconstructed.png and, last, metrics.json.
 
     Args:
@@ -25,17 +25,18 @@ def save_results(model, settings, images, metrics, history):
         images: dict with the float arrays (n, 28, 28, 1) `origin`, `noisy` and `reconstructed`; the first 64 are shown.
         metrics: dict of numbers, from `metrics.measure`.
         history: from `training.train`; its `seconds` are stored.
+        name: of the folder, where the model was trained under another name than its class.
 
     Returns:
         The folder.
     """
-    name = type(model).__name__
+    name = name or type(model).__name__
     folder = settings.run_path / f"{name}_test"
     folder.mkdir(parents=True, exist_ok=True)
     for title, batch in images.items():
         save_png(folder / f"{title}.png", plots.tiled(batch[: GRID * GRID], GRID))
     record = {
-        "model": name,
+        "model": type(model).__name__,
         **metrics,
         "weights": model.count_params(),
         "code_numbers": code_numbers(model),
@@ -71,26 +72,26 @@ def read_metrics(run_path, name):
     return json.loads((run_path / f"{name}_test" / "metrics.json").read_text())
 
 
-def save_comparison(run_path, rows):
-    """Write comparison.csv in the run folder.
+def save_table(path, rows):
+    """Write a table as CSV.
 
     Args:
-        run_path: the run folder.
-        rows: one dict a method, all with the same keys; None becomes an empty cell.
+        path: the file; its folder exists.
+        rows: one dict a line, all with the same keys; None becomes an empty cell.
     """
 
-    def write(path):
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+    def write(temporary):
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
 
-    replace_file(run_path / "comparison.csv", write)
+    replace_file(path, write)
 
 
-def read_comparison(run_path):
-    """The rows of comparison.csv as dicts of text."""
-    with (run_path / "comparison.csv").open(newline="") as file:
+def read_table(path):
+    """The lines of a CSV table as dicts of text."""
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 

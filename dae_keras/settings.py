@@ -33,11 +33,16 @@ class Settings:
     """
 
     dataset: str = _parameter("mnist", "which images", choices=("mnist", "fashion_mnist", "kmnist"))
+    binarisation: str = _parameter(
+        "none",
+        "black-and-white images, each pixel white with its grey value as probability: dynamic draws anew in every epoch, static once",
+        choices=("none", "dynamic", "static"),
+    )
     data_dir: str = _parameter("data", "folder with the image files; a relative path counts from the course folder")
     run_dir: str = _parameter("runs/full", "folder for everything a run makes: checkpoints, logs, pictures, numbers")
     load_model_path: str = _parameter("", "a finished .keras checkpoint: use it and skip training; empty: train")
 
-    train_images: int = _parameter(55_000, "how many images to train on", minimum=1, maximum=55_000)
+    train_images: int = _parameter(55_000, "how many images to train on", minimum=1, maximum=59_900)
     validation_images: int = _parameter(5_000, "how many images to choose the best epoch on", minimum=1, maximum=5_000)
     test_images: int = _parameter(10_000, "how many test images to measure on", minimum=100, maximum=10_000)
     data_seed: int = _parameter(
@@ -54,7 +59,13 @@ class Settings:
     latent_dim: int = _parameter(20, "numbers in the code of DAE and VAE", minimum=1, maximum=65_536)
     filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=1_024)
     code_dim: int = _parameter(128, "numbers in the code of the DCAE", minimum=1, maximum=65_536)
+    hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
     beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0)
+    kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0)
+    importance_samples: int = _parameter(
+        1, "samples of the code an image in the VAE's loss; 1: evidence lower bound", minimum=1, maximum=1_000
+    )
+    bound_samples: int = _parameter(50, "samples an image of the importance-weighted bound on the test set", minimum=1, maximum=100_000)
 
     seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
     batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
@@ -82,6 +93,10 @@ class Settings:
         shares = ("salt_and_pepper", "masking")
         if not problems and self.noise in shares and self.noise_level > 1:
             problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
+        if not problems and self.train_images + self.validation_images > 60_000:
+            problems.append(
+                f"train_images = {self.train_images} and validation_images = {self.validation_images}: there are 60,000 for both together"
+            )
         if problems:
             raise SettingsError("\n".join(problems))
 

@@ -84,7 +84,7 @@ class EpochLine(keras.callbacks.Callback):
         print(f"epoch {epoch + 1:>3}/{self.params['epochs']}  {values}  {logs['seconds']:.1f} s", flush=True)
 
 
-def train(model, pairs, validation, settings):
+def train(model, pairs, validation, settings, name=None):
     """Train a model, or load the finished one that `load_model_path` names.
 
     Writes `logs/<MODEL>/` (TensorBoard, history.csv) while it trains and `checkpoints/<MODEL>.keras` when it has finished, all in the run
@@ -95,6 +95,7 @@ def train(model, pairs, validation, settings):
         pairs: `tf.data.Dataset` of (noisy, clean) training batches, from `noise.training_pairs`.
         validation: (noisy, clean) arrays, from `noise.evaluation_pair`.
         settings: everything about the training.
+        name: for checkpoint and logs, in place of the model's class: a second training of one class in one run.
 
     Returns:
         The compiled model, and its history: a dict of lists, one value an epoch, with `loss`, `val_loss` and `seconds` among the keys.
@@ -102,7 +103,7 @@ def train(model, pairs, validation, settings):
     Raises:
         TrainingError: the loss became NaN, or the file to load is missing or holds another model.
     """
-    name = type(model).__name__
+    name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
         loaded = load_checkpoint(settings.model_path, type(model))
@@ -130,7 +131,7 @@ def train(model, pairs, validation, settings):
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping))
 
     # The VAE's own train_step holds its loss.
-    loss = {} if name == "VAE" else {"loss": settings.loss}
+    loss = {} if isinstance(model, VAE) else {"loss": settings.loss}
     model.compile(
         optimizer=keras.optimizers.Adam(learning_rate(settings, settings.epochs * len(pairs))),
         steps_per_execution=settings.steps_per_execution,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dae_keras import metrics
+from dae_keras import baselines, metrics
 from dae_keras.baselines import LinearFilter, median
 from dae_keras.noise import evaluation_pair
 from dae_keras.settings import Settings
@@ -31,6 +31,84 @@ def test_the_median_scores_on_mnist_what_the_reference_numbers_say(raw_mnist):
     # Another draw of the noise on these 1,000 images moves the mean by a few hundredths of a dB.
     assert measured["psnr"] == pytest.approx(14.16, abs=0.1)
     assert measured["ssim"] == pytest.approx(0.53, abs=0.01)
+
+
+# ----------------------------------------------------------------------------------------------------------- classical filters
+
+
+CLASSICAL = {
+    "mean": 3,
+    "median": 3,
+    "gaussian": 1.0,
+    "total_variation": 0.2,
+    "non_local_means": 0.2,
+    "wavelet": 0.3,
+}
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_a_filter_restores_each_image_of_a_batch_by_itself(name, mnist):
+    noisy, clean = evaluation_pair(mnist.validation[:6], Settings(noise_level=0.3))
+    restore = getattr(baselines, name)
+    together = restore(noisy, CLASSICAL[name])
+    assert together.shape == noisy.shape
+    assert together.dtype == noisy.dtype
+    for i in range(6):
+        assert np.allclose(together[i], restore(noisy[i : i + 1], CLASSICAL[name])[0], atol=1e-6)
+    assert np.all(metrics.psnr(clean, together) > metrics.psnr(clean, noisy))
+
+
+@pytest.mark.parametrize("name", ["mean", "median", "gaussian", "total_variation", "non_local_means"])
+def test_a_filter_leaves_an_even_surface_alone(name):
+    grey = np.full((2, 28, 28, 1), 0.25, np.float32)
+    assert np.allclose(getattr(baselines, name)(grey, CLASSICAL[name]), grey, atol=1e-5)
+
+
+def test_the_mean_and_the_gaussian_are_weighted_sums_of_the_neighbourhood():
+    point = np.zeros((1, 28, 28, 1))
+    point[0, 10, 12] = 1
+    assert baselines.mean(point, 3)[0, 9:12, 11:14, 0] == pytest.approx(1 / 9)
+    assert baselines.mean(point, 5)[0, 8:13, 10:15, 0] == pytest.approx(1 / 25)
+    weights = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
+    spread = baselines.gaussian(point, 1.5)[0, 4:17, 6:19, 0]
+    assert spread == pytest.approx(np.outer(weights, weights) / weights.sum() ** 2, rel=1e-6)
+
+
+def test_the_filters_score_on_mnist_what_the_reference_numbers_say(raw_mnist):
+    noisy, clean = evaluation_pair(raw_mnist["test"][0][:500], Settings())
+    train_noisy, train_clean = evaluation_pair(raw_mnist["train"][0][:500], Settings())
+    # Published raw and debiased: 12.28 and about 15 for the mean; 12.43 and 15.87 for total variation.
+    expected = {baselines.mean: (12.28, 15.2), baselines.gaussian: (12.4, 15.68), baselines.total_variation: (12.43, 15.87)}
+    for method, scores in expected.items():
+        found = [metrics.psnr(clean, each(noisy)).mean() for each in baselines.tuned(method, train_noisy, train_clean)]
+        assert found == pytest.approx(scores, abs=0.25), method
+
+
+def test_tuning_finds_the_best_strength_with_and_without_debiasing(monkeypatch):
+    # The method answers with the clean image, scaled and shifted, and spoilt by as much as its strength is away from 3.
+    generator = np.random.default_rng(0)
+    clean = generator.uniform(0.2, 0.8, (40, 28, 28, 1))
+    spoil = generator.normal(0, 0.05, clean.shape)
+
+    def method(noisy, strength):
+        return 0.5 * clean + 0.1 + abs(strength - 3) * spoil
+
+    monkeypatch.setitem(baselines.STRENGTHS, method, (1, 2, 3, 4))
+    raw, debiased = baselines.tuned(method, clean, clean)
+    assert (raw.strength, raw.factor, raw.offset) == (3, 1, 0)
+    assert debiased.strength == 3
+    assert (debiased.factor, debiased.offset) == pytest.approx((2, -0.2))
+    assert np.allclose(debiased(clean), clean)
+    assert np.allclose(raw(clean), 0.5 * clean + 0.1)
+
+
+def test_a_filters_answer_stays_within_the_greys():
+    bright = baselines.TunedFilter(baselines.mean, 3, factor=3.0, offset=-1.0)
+    assert bright(np.ones((1, 28, 28, 1))).max() == 1
+    assert bright(np.zeros((1, 28, 28, 1))).min() == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- linear filter
 
 
 @pytest.fixture

@@ -121,13 +121,51 @@ def test_the_split_is_a_seeded_shuffle(numbered_mnist):
     assert np.array_equal(first.test_labels, np.arange(10_000))
 
 
-def test_fewer_images_are_the_first_of_each_split(numbered_mnist):
+def test_fewer_images_are_the_first_of_training_and_test_and_the_last_of_validation(numbered_mnist):
     whole = data.load(Settings())
     part = data.load(Settings(train_images=300, validation_images=20, test_images=100))
     assert [len(each) for each in part] == [300, 300, 20, 20, 100, 100]
-    # In particular no validation image becomes a training image when the counts change.
-    for few, many in zip(part, whole, strict=True):
-        assert np.array_equal(few, many[: len(few)])
+    # In particular no validation image becomes a training image when the counts get smaller.
+    for name, some in {"train": slice(300), "validation": slice(-20, None), "test": slice(100)}.items():
+        for field in (name, f"{name}_labels"):
+            assert np.array_equal(getattr(part, field), getattr(whole, field)[some])
+
+
+def test_the_splits_never_overlap(numbered_mnist):
+    # Every image has its number for a label here.
+    all_of_them = data.load(Settings(train_images=59_000, validation_images=1_000))
+    assert len(set(all_of_them.train_labels) | set(all_of_them.validation_labels)) == 60_000
+
+
+# --------------------------------------------------------------------------------------------------------------- binarisation
+
+
+def test_binarised_pixels_are_white_with_their_grey_value_as_probability():
+    levels = np.repeat(np.arange(0, 256, 15, dtype=np.uint8)[:, None], 200_000, axis=1)
+    binary = data.binarise(levels, (1, 2)).numpy()
+    assert binary.dtype == np.uint8
+    assert set(np.unique(binary)) == {0, 255}
+    assert binary.mean(axis=1) == pytest.approx(levels[:, 0], abs=255 * 4 * 0.5 / np.sqrt(200_000))
+    assert binary[0].max() == 0  # black and white never change
+    assert binary[-1].min() == 255
+    assert np.array_equal(binary, data.binarise(levels, (1, 2)))
+    assert not np.array_equal(binary, data.binarise(levels, (1, 3)))
+
+
+def test_static_binarisation_is_one_stored_draw_of_all_images(mnist):
+    first, again, other = (data.load(Settings(binarisation="static", data_seed=0, seed=seed)) for seed in (0, 0, 5))
+    for split in ("train", "validation", "test"):
+        binary, grey = getattr(first, split), getattr(mnist, split)
+        assert set(np.unique(binary)) == {0, 255}
+        assert np.array_equal(binary, getattr(again, split))
+        assert np.array_equal(binary, getattr(other, split))  # the training seed counts for nothing
+        assert binary.mean() == pytest.approx(grey.mean(), rel=0.01)
+        assert np.all(binary[grey == 0] == 0)
+        assert np.all(binary[grey == 255] == 255)
+    # The same image has the same draw, whatever the counts.
+    fewer = data.load(Settings(binarisation="static", train_images=50, test_images=100))
+    assert np.array_equal(fewer.train, first.train[:50])
+    assert np.array_equal(fewer.test, first.test[:100])
 
 
 # ------------------------------------------------------------------------------------------------------------ checking files

@@ -180,6 +180,27 @@ def test_training_pairs_follow_the_settings(black_batches):
     assert unclipped.min() < -1
 
 
+def test_dynamic_binarisation_draws_anew_in_every_epoch():
+    grey = data.batches(np.full((80, 28, 28, 1), 102, np.uint8), 16, seed=0)
+    settings = Settings(noise="none", binarisation="dynamic")
+    first, second = epochs_of(training_pairs(grey, settings))
+    for epoch in (first, second):
+        assert set(np.unique(epoch)) == {0, 1}
+        assert epoch.mean() == pytest.approx(0.4, abs=0.01)
+    every_image = np.concatenate([first, second]).reshape(160, -1)
+    assert np.abs(np.corrcoef(every_image) - np.eye(160)).max() < 5 / math.sqrt(784)
+    for noisy, clean in training_pairs(grey, settings).as_numpy_iterator():
+        assert np.array_equal(noisy, clean)
+
+
+def test_noise_comes_on_top_of_the_binarised_image_and_is_another_draw():
+    grey = data.batches(np.full((80, 28, 28, 1), 128, np.uint8), 80, seed=0)
+    ((noisy, clean),) = training_pairs(grey, Settings(noise="masking", noise_level=0.5, binarisation="dynamic")).as_numpy_iterator()
+    assert set(np.unique(clean)) == {0, 1}
+    # Half of the white pixels are erased: the same draw for both would erase all of them or none.
+    assert noisy[clean == 1].mean() == pytest.approx(0.5, abs=0.02)
+
+
 # ---------------------------------------------------------------------------------------------------------- evaluation pairs
 
 
@@ -221,6 +242,16 @@ def test_the_evaluation_noise_can_be_of_another_kind_or_level(grey_images):
     assert masked.mean() == pytest.approx(0.75, abs=0.01)
     none, clean = evaluation_pair(grey_images, Settings(), level=0)  # 0 is a level, not "not given"
     assert np.array_equal(none, clean)
+
+
+def test_the_evaluation_images_of_dynamic_binarisation_are_one_stored_draw(grey_images):
+    settings = Settings(binarisation="dynamic", noise="none")
+    seen, clean = evaluation_pair(grey_images, settings)
+    assert np.array_equal(seen, clean)
+    assert set(np.unique(clean)) == {0, 1}
+    assert clean.mean() == pytest.approx(grey_images.mean() / 255, abs=0.01)
+    assert np.array_equal(clean, evaluation_pair(grey_images, Settings(binarisation="dynamic", noise="none", seed=9))[1])
+    assert not np.array_equal(clean, evaluation_pair(grey_images, Settings(binarisation="dynamic", noise="none", data_seed=9))[1])
 
 
 def test_noisy_mnist_measures_what_the_reference_numbers_say(mnist):

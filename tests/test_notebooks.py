@@ -15,16 +15,18 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dae_keras import course, training
+from dae_keras import course, results, study, training
 from dae_keras.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NAMES = ["01_data", "02_dae", "03_dcae", "04_vae", "05_compare"]
 PROFILES = ["full", "quick"]
+FILES = [(profile, name) for profile in PROFILES for name in NAMES] + [("reference", "04_vae"), ("study", "04_vae")]
 DEFAULTS = {spec.name: spec.default for spec in fields(Settings)}
 
 each_notebook = pytest.mark.parametrize("name", NAMES)
 each_profile = pytest.mark.parametrize("profile", PROFILES)
+each_file = pytest.mark.parametrize(("profile", "name"), FILES)
 
 
 def notebook(name):
@@ -65,6 +67,10 @@ def test_the_notebooks_are_these_five_each_with_its_source():
 @each_profile
 def test_each_notebook_has_its_parameters_in_each_profile(profile):
     assert sorted(path.name for path in (REPOSITORY / "params" / profile).iterdir()) == [f"{name}.yaml" for name in NAMES]
+
+
+def test_there_are_no_other_parameter_files():
+    assert {(path.parent.name, path.stem) for path in (REPOSITORY / "params").glob("*/*")} == set(FILES)
 
 
 def test_the_models_name_the_notebooks_that_make_them():
@@ -116,15 +122,13 @@ def test_each_parameter_of_the_settings_is_in_a_notebook():
 # ------------------------------------------------------------------------------------------------------------- parameter files
 
 
-@each_notebook
-@each_profile
+@each_file
 def test_a_parameter_file_states_each_parameter_of_its_notebook_and_no_other(profile, name):
     values = yaml.safe_load(parameter_file(profile, name).read_text())
     assert list(values) == list(parameters(name))
 
 
-@each_notebook
-@each_profile
+@each_file
 def test_a_parameter_file_passes_the_settings(profile, name):
     settings = Settings.from_parameters(yaml.safe_load(parameter_file(profile, name).read_text()))
     assert settings.run_dir == f"runs/{profile}"
@@ -147,6 +151,14 @@ def test_the_quick_profile_is_smaller_and_nothing_else(name):
         assert changed[key] < DEFAULTS[key]
 
 
+def test_the_reference_profile_is_the_public_references_training():
+    settings = Settings.from_parameters(yaml.safe_load(parameter_file("reference", "04_vae").read_text()))
+    assert (settings.noise, settings.binarisation, settings.batch_size, settings.epochs) == ("none", "none", 128, 10)
+    assert (settings.hidden_dim, settings.hidden_layers, settings.latent_dim) == (400, 1, 20)
+    assert (settings.learning_rate, settings.learning_rate_schedule, settings.kl_warm_up, settings.beta) == (1e-3, "constant", 0, 1)
+    assert settings.train_images + settings.validation_images == 60_000
+
+
 @each_profile
 def test_notebooks_of_one_profile_agree(profile):
     # Otherwise the comparison would be one of different data, noise or seeds.
@@ -156,8 +168,7 @@ def test_notebooks_of_one_profile_agree(profile):
             assert agreed.setdefault(key, value) == value, f"{name}: {key}"
 
 
-@each_notebook
-@each_profile
+@each_file
 def test_each_line_of_a_parameter_file_says_what_it_means(profile, name):
     lines = [line for line in parameter_file(profile, name).read_text().splitlines() if line.strip() and not line.startswith("#")]
     assert lines
@@ -261,7 +272,7 @@ def test_every_line_of_the_requirements_is_a_pin(pinned):
 def test_what_the_package_imports_is_declared(project):
     """Third-party packages by the names they are imported under."""
     declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
-    distributions = {"PIL": "pillow", "yaml": "pyyaml"}
+    distributions = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}
     with_the_package_above = {"nbformat": "papermill", "nbclient": "papermill", "tqdm": "papermill"}  # papermill declares these
     imported = set()
     for path in (REPOSITORY / "dae_keras").rglob("*.py"):
@@ -295,10 +306,36 @@ def test_the_results_in_the_readme_are_the_comparisons():
         for output in cell.outputs
         if "data" in output and "text/markdown" in output.data
     ]
-    scores, costs = ({row[0]: row for row in markdown_rows(table)} for table in tables)
+    scores, *_, costs = ({row[0]: row for row in markdown_rows(table)} for table in tables)
     text = (REPOSITORY / "README.md").read_text()
     readme = markdown_rows(text[text.index("| method | PSNR") :].split("\n\n")[0])
     assert [row[0] for row in readme[2:]] == [name for name in scores if name not in ("method", "---")]
     for name, psnr, ssim, weights, code, seconds in readme[2:]:
         assert [psnr, ssim, weights, code] == [scores[name][place] for place in (1, 2, 5, 6)], name
         assert seconds == costs[name][1], name
+
+
+@pytest.fixture(scope="module")
+def vae_bounds():
+    return {row["run"]: row for row in results.read_table(REPOSITORY / "notebooks" / "tables" / "vae_bounds.csv")}
+
+
+def test_the_committed_tables_are_of_the_runs_the_study_makes(vae_bounds):
+    assert list(vae_bounds) == list(study.VAE_RUNS)
+    curves = results.read_table(REPOSITORY / "notebooks" / "tables" / "vae_curves.csv")
+    for run in dict.fromkeys(row["run"] for row in curves):
+        assert [int(row["epoch"]) for row in curves if row["run"] == run] == list(range(1, int(vae_bounds[run]["epochs"]) + 1))
+    for row in vae_bounds.values():
+        # More samples make the bound tighter; one sample is the two parts of the loss.
+        bounds = [float(row[column]) for column in ("k = 1", "k = 50", "k = 5,000") if row[column]]
+        assert bounds == sorted(bounds, reverse=True)
+        if row["objective"] == "ELBO":
+            assert bounds[0] == pytest.approx(float(row["reconstruction"]) + float(row["KL"]), abs=0.2)
+
+
+def test_the_vae_in_the_readme_is_the_committed_tables(vae_bounds):
+    text = (REPOSITORY / "README.md").read_text()
+    readme = markdown_rows(text[text.index("| run | targets") :].split("\n\n")[0])
+    assert [row[0] for row in readme[2:]] == list(vae_bounds)
+    for row in readme[2:]:
+        assert row == [vae_bounds[row[0]][column] for column in readme[0]]

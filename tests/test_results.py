@@ -117,8 +117,8 @@ ROWS = [
 
 
 def test_the_comparison_comes_back_as_text(tmp_path):
-    results.save_comparison(tmp_path, ROWS)
-    assert results.read_comparison(tmp_path) == [
+    results.save_table(tmp_path / "comparison.csv", ROWS)
+    assert results.read_table(tmp_path / "comparison.csv") == [
         {"method": "noisy input", "PSNR (dB)": "9.38", "SSIM": "0.410", "weights": ""},
         {"method": 'DAE, "784-400-20"', "PSNR (dB)": "18.57", "SSIM": "0.798", "weights": "644804"},
     ]

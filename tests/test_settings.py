@@ -108,7 +108,7 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
         ("epochs", float("inf"), "a whole number, at least 1"),
         pytest.param("epochs", 10**400, "a whole number, at least 1", id="epochs-more-than-a-float-holds"),
         ("batch_size", 55_001, "a whole number, at least 1, at most 55,000"),
-        ("train_images", 60_000, "a whole number, at least 1, at most 55,000"),
+        ("train_images", 60_000, "a whole number, at least 1, at most 59,900"),
         ("test_images", 99, "a whole number, at least 100, at most 10,000"),
         ("seed", -1, "a whole number, at least 0, at most 2,147,483,647"),
         ("seed", 2**31, "a whole number, at least 0, at most 2,147,483,647"),
@@ -117,6 +117,11 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
         ("learning_rate", 10.5, "a number, above 0, at most 10"),
         ("learning_rate", float("nan"), "a number, above 0, at most 10"),
         ("learning_rate", "nan", "a number, above 0, at most 10"),
+        ("binarisation", "grey", "one of none, dynamic, static"),
+        ("hidden_layers", 0, "a whole number, at least 1, at most 16"),
+        ("kl_warm_up", -1, "a number, at least 0"),
+        ("importance_samples", 0, "a whole number, at least 1, at most 1,000"),
+        ("bound_samples", 1.5, "a whole number, at least 1, at most 100,000"),
         ("learning_rate", "inf", "a number, above 0, at most 10"),
         ("learning_rate", False, "a number, above 0, at most 10"),
         ("learning_rate", "fast", "a number, above 0, at most 10"),
@@ -144,6 +149,11 @@ def test_a_wrong_value_is_refused_with_its_name_the_value_and_what_is_allowed(na
     message = refusal(**{name: given})
     assert message.startswith(f"{name} = {given!r}: must be ")
     assert said in message
+
+
+def test_training_and_validation_images_must_not_overlap():
+    assert refusal(train_images=59_000).startswith("train_images = 59000 and validation_images = 5000: there are 60,000 for both")
+    assert Settings(train_images=59_000, validation_images=1_000).train_images == 59_000
 
 
 def test_several_problems_come_in_one_message():

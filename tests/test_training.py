@@ -173,6 +173,16 @@ def test_a_training_leaves_these_files(finished_run):
         assert list((settings.run_path / "logs" / name / "validation").glob("events.out.tfevents.*"))
 
 
+def test_a_second_training_of_a_class_has_a_name_of_its_own(small_settings, few_images):
+    settings = small_settings(epochs=1)
+    training.set_up(settings)
+    pairs = noise.training_pairs(data.batches(few_images[0], 32, 0), settings)
+    training.train(MAKERS["VAE"](), pairs, noise.evaluation_pair(few_images[1], settings), settings, name="VAE_plain")
+    assert files_in(settings.run_path / "checkpoints") == ["VAE_plain.keras"]
+    assert files_in(settings.run_path / "logs") == ["VAE_plain"]
+    assert isinstance(training.load_checkpoint(settings.run_path / "checkpoints" / "VAE_plain.keras"), VAE)
+
+
 @pytest.mark.parametrize("name", ["DAE", "VAE"])
 def test_the_history_is_returned_and_stored(finished_run, name):
     settings, runs = finished_run

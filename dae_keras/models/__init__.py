@@ -1,4 +1,4 @@
-"""The three models, one a file. Each maps noisy images (n, 28, 28, 1) to clean ones of the same shape."""
+"""The three models, one a file: noisy images (n, 28, 28, 1) to clean ones of the same shape. Beside them, a digit classifier as judge."""
 
 from dae_keras.models.dae import DAE
 from dae_keras.models.dcae import DCAE

@@ -1,5 +1,7 @@
 """VAE: the variational autoencoder, with its training step written out."""
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import layers, ops
@@ -14,22 +16,31 @@ class VAE(keras.Model):
 
     The loss is the negative evidence lower bound (Kingma and Welling 2014, "Auto-Encoding Variational Bayes", equation 10), with the
     KL term weighted by `beta` (Higgins et al. 2017): per image, Bernoulli cross-entropy summed over the 784 pixels + beta * KL summed
-    over the code, in nats; then the mean over the batch.
+    over the code, in nats; then the mean over the batch. With `importance_samples` above 1 it is the negative importance-weighted bound
+    (Burda et al. 2016, "Importance Weighted Autoencoders", equation 8).
 
     Args:
-        hidden_dim: units of the two hidden layers.
+        hidden_dim: units of each hidden layer.
         latent_dim: numbers in the code.
         beta: weight of the KL term; 1 is the bound.
+        hidden_layers: hidden layers of the encoder, and of the decoder.
+        importance_samples: samples of the code an image in the loss, k; 1 is the evidence lower bound.
+        warm_up_steps: gradient steps over which the KL weight rises from 0 to `beta` (Bowman et al. 2016); 0: `beta` from the start.
     """
 
-    def __init__(self, hidden_dim=400, latent_dim=20, beta=1.0, **kwargs):
+    def __init__(self, hidden_dim=400, latent_dim=20, beta=1.0, hidden_layers=1, importance_samples=1, warm_up_steps=0, **kwargs):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.latent_dim = latent_dim
         self.beta = beta
+        self.hidden_layers = hidden_layers
+        self.importance_samples = importance_samples
+        self.warm_up_steps = warm_up_steps
 
         images = layers.Input((28, 28, 1))
-        hidden = layers.Dense(hidden_dim, activation="relu")(layers.Flatten()(images))  # (n, 400)
+        hidden = layers.Flatten()(images)  # (n, 784)
+        for _ in range(hidden_layers):
+            hidden = layers.Dense(hidden_dim, activation="relu")(hidden)  # (n, 400)
         z_mean = layers.Dense(latent_dim, dtype="float32", name="z_mean")(hidden)  # (n, 20)
         z_log_var = layers.Dense(latent_dim, dtype="float32", name="z_log_var")(hidden)  # (n, 20)
         self.encoder = keras.Model(images, [z_mean, z_log_var], name="encoder")
@@ -38,7 +49,7 @@ class VAE(keras.Model):
         self.decoder_logits = keras.Sequential(
             [
                 layers.Input((latent_dim,)),
-                layers.Dense(hidden_dim, activation="relu"),  # (n, 400)
+                *(layers.Dense(hidden_dim, activation="relu") for _ in range(hidden_layers)),  # (n, 400)
                 layers.Dense(28 * 28, dtype="float32"),  # (n, 784)
                 layers.Reshape((28, 28, 1), dtype="float32"),
             ],
@@ -65,22 +76,60 @@ class VAE(keras.Model):
         """`count` new images (count, 28, 28, 1) in [0, 1]: decoded samples of the prior. The same `seed` gives the same images."""
         return self.decoder(keras.random.normal((count, self.latent_dim), seed=seed))
 
-    def compute_losses(self, images, targets):
-        """Loss, reconstruction loss and KL of a batch: three scalars in nats, means over the images."""
+    def encode(self, images):
+        """Mean and log-variance of q(z|x), each (n, 20); the log-variance limited to where its exponential is finite."""
         z_mean, z_log_var = self.encoder(images)
-        z_log_var = ops.clip(z_log_var, -30.0, 20.0)
-        logits = self.decoder_logits(self.sample_code(z_mean, z_log_var))
-        cross_entropy = ops.binary_crossentropy(ops.cast(targets, "float32"), logits, from_logits=True)
-        reconstruction_loss = ops.mean(ops.sum(cross_entropy, axis=(1, 2, 3)))
+        return z_mean, ops.clip(z_log_var, -30.0, 20.0)
+
+    def cross_entropy(self, targets, code):
+        """-log p(x|z) in nats (n,): Bernoulli cross-entropy, summed over the pixels, of targets (n, 28, 28, 1) for codes (n, 20)."""
+        pixels = ops.binary_crossentropy(ops.cast(targets, "float32"), self.decoder_logits(code), from_logits=True)
+        return ops.sum(pixels, axis=(1, 2, 3))
+
+    def log_weights(self, images, targets, noise, kl_weight=1.0):
+        """Log importance weights of codes drawn from q(z|x): log p(x|z) + kl_weight * (log p(z) - log q(z|x)).
+
+        Their mean over many samples is the evidence lower bound; the logarithm of the mean of their exponentials is log p(x) itself (Burda
+        et al. 2016, equations 7 and 8).
+
+        Args:
+            images: (n, 28, 28, 1), what the encoder sees.
+            targets: (n, 28, 28, 1), what the decoder explains.
+            noise: (k, n, 20) from N(0, 1): it makes k samples of the code an image.
+            kl_weight: of the prior's and the posterior's part; 1 is the bound.
+
+        Returns:
+            (k, n) in nats.
+        """
+        z_mean, z_log_var = self.encode(images)
+        samples, count, size = noise.shape[0], ops.shape(z_mean)[0], self.latent_dim
+        code = z_mean + ops.exp(0.5 * z_log_var) * noise  # (k, n, 20)
+        # log p(z) - log q(z|x): the factors of 2 pi cancel, and (z - mean)^2 / variance is the noise's square.
+        log_ratio = 0.5 * ops.sum(ops.square(noise) + z_log_var - ops.square(code), axis=2)  # (k, n)
+        repeated = ops.tile(targets, (samples, 1, 1, 1))  # (k * n, 28, 28, 1)
+        cross_entropy = ops.reshape(self.cross_entropy(repeated, ops.reshape(code, (samples * count, size))), (samples, count))
+        return kl_weight * log_ratio - cross_entropy
+
+    def compute_losses(self, images, targets, kl_weight=None):
+        """Loss, reconstruction loss and KL of a batch: three scalars in nats, means over the images. `kl_weight` is `beta` if not given."""
+        kl_weight = self.beta if kl_weight is None else kl_weight
+        z_mean, z_log_var = self.encode(images)
+        reconstruction_loss = ops.mean(self.cross_entropy(targets, self.sample_code(z_mean, z_log_var)))
         # KL(N(mean, var) || N(0, 1)) in closed form: Kingma and Welling 2014, appendix B.
         kl = 0.5 * (ops.square(z_mean) + ops.exp(z_log_var) - 1.0 - z_log_var)
         kl_loss = ops.mean(ops.sum(kl, axis=1))
-        return reconstruction_loss + self.beta * kl_loss, reconstruction_loss, kl_loss
+        loss = reconstruction_loss + kl_weight * kl_loss
+        if self.importance_samples > 1:
+            shape = (self.importance_samples, ops.shape(images)[0], self.latent_dim)
+            noise = keras.random.normal(shape, seed=self.seed_generator)
+            log_weights = self.log_weights(images, targets, noise, kl_weight)
+            loss = ops.mean(math.log(self.importance_samples) - ops.logsumexp(log_weights, axis=0))
+        return loss, reconstruction_loss, kl_loss
 
     def train_step(self, data):
         images, targets = data
         with tf.GradientTape() as tape:
-            losses = self.compute_losses(images, targets)
+            losses = self.compute_losses(images, targets, self.kl_weight_of_this_step())
             # Replicas add up their gradients, so each takes its share; mixed precision scales the loss to keep small gradients alive.
             shared_loss = losses[0] / tf.distribute.get_strategy().num_replicas_in_sync
             scaled_loss = self.optimizer.scale_loss(shared_loss)
@@ -91,6 +140,12 @@ class VAE(keras.Model):
     def test_step(self, data):
         images, targets = data
         return self._track(images, self.compute_losses(images, targets))
+
+    def kl_weight_of_this_step(self):
+        """The KL weight of the gradient step at hand: `beta`, or less while it warms up."""
+        if not self.warm_up_steps:
+            return self.beta
+        return self.beta * ops.minimum(1.0, ops.cast(self.optimizer.iterations, "float32") / self.warm_up_steps)
 
     def _track(self, images, losses):
         # Weighted by the number of images: the last batch of an epoch may be smaller.
@@ -103,4 +158,5 @@ class VAE(keras.Model):
         return [self.loss_tracker, self.reconstruction_tracker, self.kl_tracker]
 
     def get_config(self):
-        return {"name": self.name, "hidden_dim": self.hidden_dim, "latent_dim": self.latent_dim, "beta": self.beta}
+        names = ("name", "hidden_dim", "latent_dim", "beta", "hidden_layers", "importance_samples", "warm_up_steps")
+        return {name: getattr(self, name) for name in names}

@@ -1,0 +1,26 @@
+"""A small digit classifier: not a denoiser, but a judge of what denoised and generated images are worth."""
+
+import keras
+from keras import layers
+
+
+def digit_classifier():
+    """A convolutional classifier, compiled: images (n, 28, 28, 1) in, ten scores before the softmax (n, 10) out.
+
+    Trained for five epochs on clean MNIST it knows more than 98 % of the test images. Its layer `features` gives 64 numbers an image, the
+    feature space of the course's Fréchet distance.
+    """
+    model = keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(16, 5, strides=2, padding="same", activation="relu"),  # (n, 14, 14, 16)
+            layers.Conv2D(32, 5, strides=2, padding="same", activation="relu"),  # (n, 7, 7, 32)
+            layers.Flatten(),
+            layers.Dense(64, activation="relu", name="features"),  # (n, 64)
+            layers.Dense(10),  # (n, 10)
+        ],
+        name="digit_classifier",
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution=64)
+    return model
