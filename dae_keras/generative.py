@@ -52,20 +52,21 @@ def importance_weighted_bound(model, images, targets, samples, seed=0):
         raise ValueError(f"{len(images)} images and {len(targets)} targets: there must be one target an image")
 
     @tf.function
-    def log_sum(images, targets, seeds, count):
-        noise = tf.random.stateless_normal((count, tf.shape(images)[0], model.latent_dim), seeds)
-        return tf.reduce_logsumexp(model.log_weights(images, targets, noise), axis=0)
+    def log_sum(z_mean, z_log_var, targets, seeds, count):
+        noise = tf.random.stateless_normal((count, *z_mean.shape), seeds)
+        return tf.reduce_logsumexp(model.log_weights(z_mean, z_log_var, targets, noise), axis=0)
 
     bounds = []
     for begin in range(0, len(images), _IMAGES):
-        batch = [tf.constant(array[begin : begin + _IMAGES], tf.float32) for array in (images, targets)]
+        batch, explained = (tf.constant(array[begin : begin + _IMAGES], tf.float32) for array in (images, targets))
+        code = model.encode(batch)
         total = -np.inf
         for first in range(0, samples, _SAMPLES):
             seeds = tf.constant([seed, begin * samples + first], tf.int64)
-            total = np.logaddexp(total, log_sum(*batch, seeds, min(_SAMPLES, samples - first)), dtype=np.float64)
+            total = np.logaddexp(total, log_sum(*code, explained, seeds, min(_SAMPLES, samples - first)), dtype=np.float64)
         bounds.append(total - math.log(samples))
         if samples >= 1000 and (begin // _IMAGES + 1) % 10 == 0:
-            print(f"{samples:,} samples an image: {begin + len(batch[0]):,} of {len(images):,} images done", flush=True)
+            print(f"{samples:,} samples an image: {begin + len(batch):,} of {len(images):,} images done", flush=True)
     return np.concatenate(bounds)
 
 

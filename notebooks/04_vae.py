@@ -408,10 +408,11 @@ if settings.beta == 1 and settings.importance_samples == 1:
 # - **static**: the same, but drawn once. A true likelihood as well, but harder: the model sees one draw of each image only, and overfits it.
 
 # %%
-draws = {"grey": load(replace(settings, binarisation="none")).test[:10].astype(np.float32) / 255}
-for name, way in (("dynamic, epoch 1", "dynamic"), ("dynamic, epoch 2", "dynamic"), ("static, any epoch", "static")):
-    drawn_from = load(replace(settings, binarisation=way)).test[:10]
-    draws[name] = evaluation_pair(drawn_from, replace(plain_settings, binarisation=way, data_seed=len(draws)))[1]
+grey, static = (load(replace(settings, binarisation=way)).test[:10] for way in ("none", "static"))
+draws = {"grey": grey.astype(np.float32) / 255}
+for epoch in (1, 2):
+    draws[f"dynamic, epoch {epoch}"] = evaluation_pair(grey, replace(plain_settings, binarisation="dynamic", data_seed=epoch))[1]
+draws["static, any epoch"] = static.astype(np.float32) / 255
 floor = metrics.bce(draws["grey"], draws["grey"]).mean() * 784
 print(f"entropy of these ten grey images: {floor:.1f} nats an image")
 plots.image_rows(draws, "The same test images as targets, by three protocols")
@@ -734,17 +735,18 @@ def surprise(batch):
 
 
 usual = surprise(explained)
+surprises = {name: surprise(batch) for name, batch in strangers.items()}
 is_strange = np.repeat([0, 1], len(explained))
-for name, batch in strangers.items():
-    strange = surprise(batch)
+for name, strange in surprises.items():
     areas = [
-        roc_auc_score(is_strange[: len(explained) + len(batch)], np.concatenate(scores_)) for scores_ in zip(usual, strange, strict=True)
+        roc_auc_score(is_strange[: len(explained) + len(strange[0])], np.concatenate(scores_))
+        for scores_ in zip(usual, strange, strict=True)
     ]
     print(f"{name:17} area under the ROC curve: {areas[0]:.3f} by reconstruction, {areas[1]:.3f} by the bound")
 
 # %%
 plots.histograms(
-    {name: values[0] for name, values in {"digits": usual, **{name: surprise(batch) for name, batch in strangers.items()}}.items()},
+    {name: values[0] for name, values in {"digits": usual, **surprises}.items()},
     "Reconstruction loss of digits and strangers",
     "nats an image",
     of="images",

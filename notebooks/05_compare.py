@@ -223,12 +223,12 @@ for better, worse in (("DCAE", "DAE"), ("DAE", "VAE"), ("VAE", "linear filter"),
 # %%
 few_clean = training_clean[:1000]
 few_noisy = add_noise(few_clean, settings.noise, settings.noise_level, (settings.seed, 4), settings.clip).numpy()
-filtered, rows = {}, []
+filtered, filter_scores, rows = {}, {}, []
 for method in baselines.STRENGTHS:
     row = {"filter": method.__name__.replace("_", " ")}
     for kind, tuned_filter in zip(("raw", "debiased"), baselines.tuned(method, few_noisy, few_clean), strict=True):
         filtered[row["filter"], kind] = tuned_filter(noisy)
-        score = metrics.measure(clean, filtered[row["filter"], kind])
+        filter_scores[row["filter"], kind] = score = metrics.measure(clean, filtered[row["filter"], kind])
         row |= {f"{kind}: strength": f"{tuned_filter.strength:g}", f"{kind}: PSNR (dB)": f"{score['psnr']:.2f}"}
         row |= {f"{kind}: SSIM": f"{score['ssim']:.3f}"}
     rows.append(row)
@@ -247,7 +247,7 @@ for name, psnr in lazy.items():
     print(f"{name:37} {psnr:5.2f} dB")
 
 # %%
-debiased = {name: metrics.psnr(clean, result).mean() for (name, kind), result in filtered.items() if kind == "debiased"}
+debiased = {name: score["psnr"] for (name, kind), score in filter_scores.items() if kind == "debiased"}
 ladder = {
     "noisy": scores["noisy input"]["psnr"],
     "mean image": lazy["mean of the training images"],
@@ -431,7 +431,7 @@ if settings.is_standard:
 # A mean of 10,000 hides the failures. Here are the images that the strongest model restored worst, and best, and what the others made of them.
 
 # %%
-ranking = np.argsort(metrics.psnr(clean, restored["DCAE"]))
+ranking = np.argsort(psnr_by_image["DCAE"])
 for title, chosen in (("worst", ranking[:8]), ("best", ranking[-8:][::-1])):
     rows = {"origin": clean[chosen], **{name: result[chosen] for name, result in restored.items()}}
     display(plots.image_rows(rows, f"The eight images the DCAE restored {title}", [f"{images.test_labels[i]}" for i in chosen]))
@@ -445,7 +445,7 @@ for title, chosen in (("worst", ranking[:8]), ("best", ranking[-8:][::-1])):
 # mind before you use one on anything that matters.
 
 # %%
-per_digit = {digit: float(metrics.psnr(clean, restored["DCAE"])[images.test_labels == digit].mean()) for digit in range(10)}
+per_digit = {digit: float(psnr_by_image["DCAE"][images.test_labels == digit].mean()) for digit in range(10)}
 plots.bars(per_digit, "DCAE by digit", "digit", "PSNR (dB)")
 
 # %% [markdown]

@@ -86,14 +86,15 @@ class VAE(keras.Model):
         pixels = ops.binary_crossentropy(ops.cast(targets, "float32"), self.decoder_logits(code), from_logits=True)
         return ops.sum(pixels, axis=(1, 2, 3))
 
-    def log_weights(self, images, targets, noise, kl_weight=1.0):
+    def log_weights(self, z_mean, z_log_var, targets, noise, kl_weight=1.0):
         """Log importance weights of codes drawn from q(z|x): log p(x|z) + kl_weight * (log p(z) - log q(z|x)).
 
         Their mean over many samples is the evidence lower bound; the logarithm of the mean of their exponentials is log p(x) itself (Burda
         et al. 2016, equations 7 and 8).
 
         Args:
-            images: (n, 28, 28, 1), what the encoder sees.
+            z_mean: (n, 20), of q(z|x), from `encode`.
+            z_log_var: (n, 20), likewise.
             targets: (n, 28, 28, 1), what the decoder explains.
             noise: (k, n, 20) from N(0, 1): it makes k samples of the code an image.
             kl_weight: of the prior's and the posterior's part; 1 is the bound.
@@ -101,7 +102,6 @@ class VAE(keras.Model):
         Returns:
             (k, n) in nats.
         """
-        z_mean, z_log_var = self.encode(images)
         samples, count, size = noise.shape[0], ops.shape(z_mean)[0], self.latent_dim
         code = z_mean + ops.exp(0.5 * z_log_var) * noise  # (k, n, 20)
         # log p(z) - log q(z|x): the factors of 2 pi cancel, and (z - mean)^2 / variance is the noise's square.
@@ -120,9 +120,8 @@ class VAE(keras.Model):
         kl_loss = ops.mean(ops.sum(kl, axis=1))
         loss = reconstruction_loss + kl_weight * kl_loss
         if self.importance_samples > 1:
-            shape = (self.importance_samples, ops.shape(images)[0], self.latent_dim)
-            noise = keras.random.normal(shape, seed=self.seed_generator)
-            log_weights = self.log_weights(images, targets, noise, kl_weight)
+            noise = keras.random.normal((self.importance_samples, *ops.shape(z_mean)), seed=self.seed_generator)
+            log_weights = self.log_weights(z_mean, z_log_var, targets, noise, kl_weight)
             loss = ops.mean(math.log(self.importance_samples) - ops.logsumexp(log_weights, axis=0))
         return loss, reconstruction_loss, kl_loss
 
