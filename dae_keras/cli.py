@@ -40,9 +40,10 @@ def _parser():
     study = commands.add_parser(
         "study",
         help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
-        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about an hour "
-        "on two cores. What is done with the same parameters and code is skipped.",
+        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about three hours "
+        "on two cores. What is done with the same parameters is skipped.",
     )
+    study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, noise or vae; none named: all")
     study.set_defaults(call=_study)
 
     denoise = commands.add_parser(
@@ -80,7 +81,7 @@ def _study(options):
     _load_tensorflow_quietly()
     from dae_keras import study
 
-    print(f"Tables: {study.run_vae()}")
+    print(f"Tables: {study.run(options.only)}")
     return 0
 
 

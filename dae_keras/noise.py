@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from dae_keras.data import binarise
+from dae_keras.data import binarise, without_autotuning
 
 
 def gaussian(images, level, seed):
@@ -84,7 +84,7 @@ def add_noise(images, noise, level, seed, clip=True):
     Args:
         images: float tensor or array of any shape, values in [0, 1].
         noise: a name in `NOISES`.
-        level: what the noise of that name takes: a standard deviation or a share of pixels.
+        level: what the noise of that name takes: a standard deviation or a share of pixels; or one for each image, (n, 1, 1, 1).
         seed: two integers; the same seed gives the same noise.
         clip: cut the result to [0, 1], as a camera or an 8-bit file does. It moves the mean: at Gaussian 0.5, black pixels average 0.2.
 
@@ -103,7 +103,7 @@ def training_pairs(batches, settings):
 
     Args:
         batches: `tf.data.Dataset` of uint8 batches, as `data.batches` makes it.
-        settings: its noise, noise_level, clip, binarisation and seed count.
+        settings: its noise, noise_level, blind, clip, binarisation and seed count.
 
     Returns:
         A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed, after the
@@ -116,10 +116,13 @@ def training_pairs(batches, settings):
         if settings.binarisation == "dynamic":
             images = binarise(images, seed + 1)  # another draw than the noise
         clean = tf.cast(images, tf.float32) / 255.0
-        return add_noise(clean, settings.noise, settings.noise_level, seed, settings.clip), clean
+        level = settings.noise_level
+        if settings.blind:
+            level *= tf.random.stateless_uniform((tf.shape(clean)[0], 1, 1, 1), seed + 2, 0, 2)  # another draw than the noise
+        return add_noise(clean, settings.noise, level, seed, settings.clip), clean
 
-    pairs = tf.data.Dataset.zip(batches, seeds).map(pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return pairs.prefetch(tf.data.AUTOTUNE)
+    pairs = tf.data.Dataset.zip(batches, seeds).map(pair, num_parallel_calls=2, deterministic=True)
+    return without_autotuning(pairs.prefetch(2))
 
 
 def evaluation_pair(images, settings, noise=None, level=None):

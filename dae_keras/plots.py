@@ -164,6 +164,41 @@ def bars(values, title, xlabel, ylabel):
     return _finished(figure)
 
 
+def matrices(panels, rows, columns, title, xlabel, ylabel):
+    """Tables as pictures, side by side on a common scale: the lighter, the higher; each number in its field, the best of its column framed.
+
+    Args:
+        panels: dict of panel title to an array (rows, columns); NaN fields stay empty.
+        rows, columns: labels, the same for all panels; the columns' with line breaks where they are long.
+        title, xlabel, ylabel: texts.
+    """
+    values = np.stack(list(panels.values()))
+    low, high = np.nanmin(values), np.nanmax(values)
+    figure, grid = plt.subplots(
+        1,
+        len(panels),
+        layout="constrained",
+        dpi=_DPI,
+        figsize=(len(panels) * (0.5 * len(columns) + 0.4) + 1.2, 0.36 * len(rows) + 1.3),
+        sharey=True,
+        squeeze=False,
+    )
+    for axes, (label, table) in zip(grid[0], panels.items(), strict=True):
+        # Down to middle grey only, so that black digits can be read on every field.
+        axes.imshow(table, cmap="gray", vmin=low - (high - low), vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                best = value == np.nanmax(table[:, column])
+                frame = {"boxstyle": "square,pad=0.15", "facecolor": "none", "edgecolor": "black"} if best else None
+                axes.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize=8, bbox=frame)
+        axes.set(title=label, xlabel=xlabel, xticks=range(len(columns)), yticks=range(len(rows)))
+        axes.set_xticklabels(columns, fontsize=8)
+        axes.set_yticklabels(rows, fontsize=8)
+    grid[0][0].set_ylabel(ylabel)
+    figure.suptitle(title)
+    return _finished(figure)
+
+
 def digit_map(points, digits, title, xlabel, ylabel):
     """A scatter plot of two-dimensional points, coloured and marked by digit.
 

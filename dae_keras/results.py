@@ -53,8 +53,8 @@ def save_results(model, settings, images, metrics, history, name=None):
 
 
 def code_numbers(model):
-    """How many numbers the code of a model has: what it hands from encoder to decoder for one image."""
-    return int(np.prod(model.decoder.input_shape[1:]))
+    """How many numbers the code of a model has: all that it hands from encoder to decoder for one image, skip connections included."""
+    return sum(int(np.prod(part.shape[1:])) for part in model.decoder.inputs)
 
 
 def save_png(path, image):

@@ -53,6 +53,7 @@ class Settings:
     noise_level: float = _parameter(
         0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0
     )
+    blind: bool = _parameter(False, "train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level")
     clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
 
     hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=65_536)
@@ -70,9 +71,9 @@ class Settings:
     seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
     batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
     epochs: int = _parameter(10, "passes over the training images", minimum=1)
-    learning_rate: float = _parameter(1e-3, "Adam's learning rate; with a schedule, its highest value", above=0, maximum=10)
+    learning_rate: float = _parameter(1e-3, "Adam's learning rate; with the cosine schedule, its mean", above=0, maximum=10)
     learning_rate_schedule: str = _parameter(
-        "cosine", "constant, or cosine: a short rise, then a fall to zero", choices=("constant", "cosine")
+        "cosine", "constant, or cosine: a short rise to twice the mean, then a fall to zero", choices=("constant", "cosine")
     )
     loss: str = _parameter(
         "binary_crossentropy", "loss of DAE and DCAE (the VAE has its own)", choices=("binary_crossentropy", "mean_squared_error")
@@ -93,6 +94,8 @@ class Settings:
         shares = ("salt_and_pepper", "masking")
         if not problems and self.noise in shares and self.noise_level > 1:
             problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
+        if not problems and self.blind and self.noise in shares and self.noise_level > 0.5:
+            problems.append(f"noise_level = {self.noise_level}: with blind = true and noise = {self.noise} it must be at most 0.5")
         if not problems and self.train_images + self.validation_images > 60_000:
             problems.append(
                 f"train_images = {self.train_images} and validation_images = {self.validation_images}: there are 60,000 for both together"

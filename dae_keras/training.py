@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from dae_keras.data import without_autotuning
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
-MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "VAE": "04_vae"}  # model: the notebook that trains it
+MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}  # checkpoint: the notebook that trains it
 
 
 class TrainingError(Exception):
@@ -59,15 +60,16 @@ def _choose_device(device):
 def learning_rate(settings, steps):
     """The learning rate as a number, or as a cosine schedule (Loshchilov and Hutter 2017) over `steps` gradient steps.
 
-    The schedule rises from nearly zero over the first 5 % of the steps and falls to zero at the last.
+    The schedule rises from nearly zero to twice the learning rate over the first 5 % of the steps and falls to zero at the last: its mean
+    over the training is the learning rate, so that a constant rate and a schedule compare at equal sums.
     """
     if settings.learning_rate_schedule == "constant":
         return settings.learning_rate
     warm_up = steps // 20
     return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=settings.learning_rate / 100,
+        initial_learning_rate=settings.learning_rate / 50,
         decay_steps=steps - warm_up,
-        warmup_target=settings.learning_rate,
+        warmup_target=2 * settings.learning_rate,
         warmup_steps=warm_up,
     )
 
@@ -101,12 +103,15 @@ def train(model, pairs, validation, settings, name=None):
         The compiled model, and its history: a dict of lists, one value an epoch, with `loss`, `val_loss` and `seconds` among the keys.
 
     Raises:
-        TrainingError: the loss became NaN, or the file to load is missing or holds another model.
+        TrainingError: the loss became NaN, or the file to load is missing or holds another model, or a DCAE of the other kind.
     """
     name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
         loaded = load_checkpoint(settings.model_path, type(model))
+        if getattr(loaded, "skips", False) != getattr(model, "skips", False):
+            kind = "with" if loaded.skips else "without"
+            raise TrainingError(f"{settings.model_path} holds a DCAE {kind} skip connections; here belongs the other kind.")
         if settings.model_path.resolve() != checkpoint.resolve():
             # The run's later notebooks look for it there.
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +150,7 @@ def train(model, pairs, validation, settings, name=None):
     try:
         history = model.fit(
             pairs,
-            validation_data=tf.data.Dataset.from_tensor_slices(validation).batch(500),
+            validation_data=without_autotuning(tf.data.Dataset.from_tensor_slices(validation).batch(500)),
             epochs=settings.epochs,
             callbacks=callbacks,
             verbose=0,

@@ -59,6 +59,7 @@ test_images = 10_000  # how many test images to measure on
 data_seed = 0  # seed of the split and of the stored evaluation noise
 noise = "gaussian"  # gaussian, salt_and_pepper, masking, speckle or none
 noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)
+blind = False  # train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level
 clip = True  # clip noisy pixels to [0, 1]
 hidden_dim = 400  # units of each hidden layer
 latent_dim = 20  # numbers in the code
@@ -70,8 +71,8 @@ bound_samples = 50  # samples an image of the importance-weighted bound on the t
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
-learning_rate = 1e-3  # Adam's learning rate; with a schedule, its highest value
-learning_rate_schedule = "cosine"  # constant, or cosine: a short rise, then a fall to zero
+learning_rate = 1e-3  # Adam's learning rate; with the cosine schedule, its mean
+learning_rate_schedule = "cosine"  # constant, or cosine: a short rise to twice the mean, then a fall to zero
 early_stopping = 0  # stop after this many epochs without a better validation loss; 0: never
 steps_per_execution = 64  # gradient steps per call of the compiled training function
 jit_compile = "auto"  # on, off, or auto: compile with XLA on a GPU only
@@ -795,7 +796,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # 2. Set `beta` to 0.1, 4 and 50 and run again. Watch PSNR, samples and the number of active numbers. Which `beta` denoises best, and why
 #    is that not the best generator?
 # 3. Train the plain VAE just as the public reference does: `dae-keras run --profile reference`. Its test loss there is 105.6 nats after ten epochs.
-#    What do you get, and what with the course's own schedule, `-p learning_rate 5e-3 -p learning_rate_schedule cosine`?
+#    What do you get, and what with the course's own schedule, `-p learning_rate 2.5e-3 -p learning_rate_schedule cosine`?
 # 4. Change `ops.sum` to `ops.mean` in the reconstruction line of the step above. By what factor has the balance of the two terms changed?
 # 5. Train with `importance_samples = 5`. What happens to the loss, to `k = 50`, and to the KL term?
 #

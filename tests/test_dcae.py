@@ -14,6 +14,34 @@ class TestContract(ModelContract):
     code_numbers = 7
 
 
+class TestContractWithSkips(ModelContract):
+    model_class = DCAE
+    small = {"filters": 3, "code_dim": 7, "skips": True}  # noqa: RUF012
+
+    def test_everything_passes_through_the_code(self, model, random_images):
+        # Through the code or beside it: the decoder on its own makes the image of what the encoder hands over.
+        handed_over = model.encoder(random_images)
+        assert [tuple(part.shape[1:]) for part in handed_over] == [(7,), (7, 7, 6), (14, 14, 3)]
+        assert np.allclose(model.decoder(handed_over), model(random_images), atol=1e-6)
+
+    def test_each_way_counts(self, model, random_images):
+        handed_over = model.encoder(random_images)
+        whole = np.asarray(model.decoder(handed_over))
+        for cut in range(3):
+            parts = [part * (place != cut) for place, part in enumerate(handed_over)]
+            assert not np.allclose(model.decoder(parts), whole, atol=1e-3)
+
+
+def test_a_skip_connection_adds_the_maps_and_no_weights(random_images):
+    with_skips, without = DCAE(3, 7, skips=True), DCAE(3, 7)
+    assert with_skips.count_params() == without.count_params()
+    without.set_weights(with_skips.get_weights())
+    code, *maps = with_skips.encoder(random_images)
+    assert np.allclose(code, without.encoder(random_images), atol=1e-6)
+    # With nothing to add, a U-Net is the autoencoder.
+    assert np.allclose(with_skips.decoder([code, *(0 * each for each in maps)]), without.decoder(code), atol=1e-6)
+
+
 def weights_by_hand(filters, code_dim):
     def convolution(size, inputs, outputs):
         return size * size * inputs * outputs + outputs
@@ -22,9 +50,9 @@ def weights_by_hand(filters, code_dim):
         return 2 * convolution(3, maps, maps)
 
     wide = 2 * filters
-    encoder = convolution(5, 1, filters) + residual_block(filters) + convolution(3, filters, wide) + 2 * residual_block(wide)
+    encoder = convolution(5, 1, filters) + residual_block(filters) + convolution(3, filters, wide) + residual_block(wide)
     to_code = convolution(1, wide, 8) + (392 * code_dim + code_dim)
-    from_code = (code_dim * 392 + 392) + convolution(3, 8, wide) + 2 * residual_block(wide)
+    from_code = (code_dim * 392 + 392) + convolution(3, 8, wide) + residual_block(wide)
     decoder = convolution(2, wide, filters) + residual_block(filters) + convolution(4, filters, 1)
     return encoder + to_code + from_code + decoder
 
@@ -35,7 +63,7 @@ def test_the_weights_are_as_many_as_counted_by_hand(filters, code_dim):
 
 
 def test_the_default_network_has_the_weights_its_metrics_state():
-    assert DCAE().count_params() == 466_545
+    assert DCAE().count_params() == 318_833
     assert DCAE().decoder.input_shape == (None, 128)
 
 

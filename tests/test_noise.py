@@ -180,6 +180,34 @@ def test_training_pairs_follow_the_settings(black_batches):
     assert unclipped.min() < -1
 
 
+def test_blind_training_draws_a_level_for_each_image_from_0_to_twice_the_level(black_batches):
+    settings = Settings(noise_level=0.3, blind=True, clip=False)
+    levels = np.concatenate(epochs_of(training_pairs(black_batches, settings), 10)).std(axis=(1, 2, 3))
+    assert levels.max() < 0.65  # 0.6, and a standard deviation of 784 numbers is right within 3 %
+    assert levels.mean() == pytest.approx(0.3, abs=0.03)
+    # Uniform: as many in each quarter.
+    assert np.histogram(levels, bins=4, range=(0, 0.6))[0] / len(levels) == pytest.approx([0.25] * 4, abs=0.06)
+    # Within one batch the levels differ, and the seed decides them.
+    assert levels[:16].std() > 0.05
+    again = np.concatenate(epochs_of(training_pairs(black_batches, settings), 10)).std(axis=(1, 2, 3))
+    assert np.array_equal(levels, again)
+
+
+@pytest.mark.parametrize("noise", ["salt_and_pepper", "masking", "speckle", "none"])
+def test_blind_training_works_with_each_noise(noise, black_batches):
+    (noisy,) = epochs_of(training_pairs(black_batches, Settings(noise=noise, noise_level=0.5, blind=True)), 1)
+    assert noisy.shape == (80, 28, 28, 1)
+    if noise == "salt_and_pepper":
+        shares = noisy.mean(axis=(1, 2, 3))  # of black pixels half the level becomes white
+        assert shares.min() < 0.1
+        assert shares.max() > 0.4
+
+
+def test_blindness_does_not_touch_the_evaluation(grey_images):
+    blind, sighted = (evaluation_pair(grey_images, Settings(blind=blind))[0] for blind in (True, False))
+    assert np.array_equal(blind, sighted)
+
+
 def test_dynamic_binarisation_draws_anew_in_every_epoch():
     grey = data.batches(np.full((80, 28, 28, 1), 102, np.uint8), 16, seed=0)
     settings = Settings(noise="none", binarisation="dynamic")

@@ -160,6 +160,23 @@ def test_long_names_of_bars_are_wrapped_and_their_numbers_are_short():
     assert [text.get_text() for text in axes.texts] == ["16", "100"]
 
 
+def test_matrices_show_each_number_on_one_scale_and_frame_the_best_of_a_column():
+    panels = {"a": np.array([[10.0, 20.04], [12.0, 9.0], [11.0, np.nan]]), "b": np.array([[25.0, 1.0], [2.0, 3.0], [4.0, 5.0]])}
+    figure = plots.matrices(panels, ["one", "two", "three"], ["x", "y"], "Title", "tested at", "trained at")
+    first, second = figure.axes
+    assert figure.get_suptitle() == "Title"
+    assert texts(first) == ("a", "tested at", "trained at")
+    assert texts(second)[:2] == ("b", "tested at")
+    assert [label.get_text() for label in first.get_xticklabels()] == ["x", "y"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["one", "two", "three"]
+    # Row by row; a field without a number stays empty.
+    assert [text.get_text() for text in first.texts] == ["10.0", "20.0", "12.0", "9.0", "11.0"]
+    assert [text.get_text() for text in first.texts if text.get_bbox_patch()] == ["20.0", "12.0"]
+    assert [text.get_text() for text in second.texts if text.get_bbox_patch()] == ["25.0", "5.0"]
+    scales = {axes.images[0].get_clim() for axes in figure.axes}
+    assert scales == {(1 - 24, 25)}
+
+
 def test_digit_map_puts_every_point_where_it_belongs(random_generator):
     points = random_generator.normal(size=(50, 2))
     digits = np.arange(50) % 10

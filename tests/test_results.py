@@ -9,6 +9,7 @@ from PIL import Image
 
 from dae_keras import metrics, results
 from dae_keras.models import DAE, DCAE, VAE
+from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.settings import Settings
 from dae_keras.training import replace_file
 
@@ -90,7 +91,15 @@ def test_metrics_json_comes_last(settings, images, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("model", "numbers"), [(lambda: DAE(8, 3), 3), (lambda: VAE(8, 4), 4), (lambda: DCAE(2, 5), 5)], ids=["DAE", "VAE", "DCAE"]
+    ("model", "numbers"),
+    [
+        (lambda: DAE(8, 3), 3),
+        (lambda: VAE(8, 4), 4),
+        (lambda: DCAE(2, 5), 5),
+        (lambda: DCAE(2, 5, skips=True), 5 + 7 * 7 * 4 + 14 * 14 * 2),
+        (KerasBlog, 7 * 7 * 32),
+    ],
+    ids=["DAE", "VAE", "DCAE", "DCAE with skips", "KerasBlog"],
 )
 def test_the_numbers_in_the_code_are_counted(model, numbers):
     assert results.code_numbers(model()) == numbers

@@ -170,6 +170,16 @@ def test_a_share_of_pixels_is_at_most_one(noise):
     assert "from 0 to 1" in message
 
 
+@pytest.mark.parametrize("noise", ["salt_and_pepper", "masking"])
+def test_a_blind_training_needs_room_for_twice_the_level(noise):
+    assert Settings(noise=noise, noise_level=0.5, blind=True).blind
+    message = refusal(noise=noise, noise_level=0.6, blind=True)
+    assert "noise_level = 0.6" in message
+    assert "blind" in message
+    assert "at most 0.5" in message
+    assert Settings(noise="gaussian", noise_level=0.6, blind=True).blind
+
+
 @pytest.mark.parametrize("noise", ["gaussian", "speckle"])
 def test_a_standard_deviation_may_be_above_one(noise):
     assert Settings(noise=noise, noise_level=2.5).noise_level == 2.5

@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
-from dae_keras import cli, study
+from dae_keras import cli, data, study
+from dae_keras.noise import evaluation_pair
 from dae_keras.results import read_table
 from dae_keras.settings import Settings
 
@@ -68,7 +70,7 @@ def runs(small_course, monkeypatch):
 
 
 def test_the_study_runs_each_line_in_a_folder_of_its_own_and_writes_both_tables(small_course, runs, capsys):
-    assert cli.main(["study"]) == 0
+    assert cli.main(["study", "vae"]) == 0
     assert [(profile, only) for profile, only, _ in runs] == [(profile, ["04_vae"]) for profile, _ in study.VAE_RUNS.values()]
     assert len({overrides["run_dir"] for *_, overrides in runs}) == len(study.VAE_RUNS)
     tables = small_course / "notebooks" / "tables"
@@ -81,3 +83,113 @@ def test_what_the_study_changes_are_parameters_of_the_course():
     for profile, changes in study.VAE_RUNS.values():
         assert profile in ("reference", "study")
         Settings.from_parameters(changes)
+
+
+def test_an_unknown_study_is_refused_before_any_work(small_course, monkeypatch, capsys):
+    monkeypatch.setattr(study, "finished", lambda *_: pytest.fail("worked"))
+    assert cli.main(["study", "noise", "seedz"]) == 1
+    assert "unknown study 'seedz': known are seeds, noise, vae" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------------------------- denoisers
+
+
+@pytest.fixture
+def few_images(monkeypatch):
+    """All data replaced by 60 training images and 20 others of random grey: every training takes a moment."""
+    grey = np.random.default_rng(0).integers(0, 256, (100, 28, 28, 1), dtype=np.uint8)
+    few = data.Data(grey[:60], np.zeros(60), grey[60:80], np.zeros(20), grey[80:], np.zeros(20))
+    monkeypatch.setattr(study, "load", lambda settings: few)
+    monkeypatch.setattr(study, "prepare", lambda *_: None)
+    return few
+
+
+def test_a_denoiser_is_trained_once_and_measured_on_all_noises_asked_for(small_course, few_images, capsys):
+    settings = Settings(run_dir="runs/study/a", epochs=1, hidden_dim=8, latent_dim=3)
+    tests = [("gaussian", 0.5), ("masking", 0.3)]
+    record = study.finished("DAE", settings, tests)
+    assert record["settings"] == settings.as_dict()
+    assert record["code_numbers"] == 3
+    assert [(test["noise"], test["level"]) for test in record["elsewhere"]] == tests
+    # The noise of the training is among the tests: the same images, the same draw, the same score.
+    assert record["elsewhere"][0]["psnr"] == pytest.approx(record["psnr"], abs=1e-5)
+    assert record["elsewhere"][0]["ssim"] == pytest.approx(record["ssim"], abs=1e-5)
+    assert record["elsewhere"][1]["psnr"] != pytest.approx(record["psnr"], abs=1e-3)
+    assert (settings.run_path / "checkpoints" / "DAE.keras").is_file()
+
+    capsys.readouterr()
+    assert study.finished("DAE", settings, tests) == record
+    assert "done before" in capsys.readouterr().out
+    changed = Settings(run_dir="runs/study/a", epochs=1, hidden_dim=8, latent_dim=4)
+    assert study.finished("DAE", changed, tests)["code_numbers"] == 4
+
+
+@pytest.mark.parametrize("name", list(study.DENOISERS))
+def test_each_denoiser_is_made_from_the_settings(name):
+    model = study.DENOISERS[name](Settings(hidden_dim=9, latent_dim=4, filters=2, code_dim=5, kl_warm_up=2.0), 10)
+    config = model.get_config()
+    expected = {"hidden_dim": 9, "latent_dim": 4, "filters": 2, "code_dim": 5, "skips": name == "DCAE_skip", "warm_up_steps": 20}
+    assert {key: config[key] for key in expected if key in config} == {key: expected[key] for key in expected if key in config}
+
+
+@pytest.fixture
+def asked(monkeypatch, few_images):
+    """Trainings replaced by a record that tells what was asked for: the list of (name, settings)."""
+    calls = []
+
+    def finished(name, settings, tests=()):
+        calls.append((name, settings))
+        elsewhere = [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests]
+        values = {"weights": 7, "code_numbers": 3, "epoch_seconds": [30.0, 60.0], "psnr": 20.12345, "ssim": 0.81234, "elsewhere": elsewhere}
+        return {"settings": settings.as_dict(), **values}
+
+    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(study, "_linear_filter_elsewhere", lambda settings, tests: finished("linear filter", settings, tests)["elsewhere"])
+    return calls
+
+
+def test_the_seeds_differ_in_nothing_but_the_seed(small_course, asked):
+    study.run(["seeds"])
+    rows = read_table(small_course / "notebooks" / "tables" / "denoisers.csv")
+    assert len(rows) == len(study.DENOISERS) * len(study.SEEDS) + 1
+    assert rows[0] == {
+        "method": "KerasBlog",
+        "model": "KerasBlog",
+        "seed": "0",
+        "epochs": "10",
+        "weights": "7",
+        "code numbers": "3",
+        "minutes": "1.5",
+        "PSNR": "20.123",
+        "SSIM": "0.8123",
+    }
+    assert (rows[-1]["method"], rows[-1]["model"], rows[-1]["epochs"]) == ("DCAE_skip at length", "DCAE_skip", "32")
+    for name, settings in asked[:-1]:
+        assert settings == Settings(seed=settings.seed, run_dir=settings.run_dir), name
+        assert settings.is_standard
+    assert len({(name, settings.run_dir) for name, settings in asked}) == len(asked)
+
+
+def test_every_training_is_tested_on_every_noise_and_the_blind_one_says_so(small_course, asked):
+    study.run(["noise"])
+    rows = read_table(small_course / "notebooks" / "tables" / "noise.csv")
+    trainings = {(row["method"], row["trained on"], row["trained at"]) for row in rows}
+    tests = {(row["tested on"], row["tested at"]) for row in rows}
+    assert len(rows) == len(trainings) * len(tests)
+    assert tests == {
+        *(("gaussian", f"{level:g}") for level in study.LEVELS),
+        *((kind, f"{level:g}") for kind, level in study.KINDS.items()),
+    }
+    assert {method for method, _, level in trainings if level == "blind"} == set(study.SWEPT)
+    assert {(kind, level) for method, kind, level in trainings if method == "linear filter"} == tests
+    assert len({(name, settings.run_dir) for name, settings in asked}) == len(asked)
+
+
+def test_the_linear_filter_is_fitted_at_the_noise_asked_for(few_images):
+    tests = [("gaussian", 0.1), ("gaussian", 1.0)]
+    mild, strong = (study._linear_filter_elsewhere(Settings(noise_level=level), tests) for level in (0.1, 1.0))
+    # Each is the better one at home, and what it restores beats the noisy image where there is much noise.
+    noisy, clean = evaluation_pair(few_images.test, Settings(), level=1.0)
+    assert mild[0]["psnr"] > strong[0]["psnr"]
+    assert strong[1]["psnr"] > mild[1]["psnr"]
+    assert strong[1]["psnr"] > study.metrics.psnr(clean, noisy).mean()

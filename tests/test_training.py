@@ -132,23 +132,24 @@ def test_another_device_in_the_same_process_asks_for_a_restart(monkeypatch):
 # -------------------------------------------------------------------------------------------------------------- learning rate
 
 
-def test_the_cosine_schedule_rises_to_the_given_rate_and_falls_to_zero():
+def test_the_cosine_schedule_rises_to_twice_the_given_rate_and_falls_to_zero():
     schedule = training.learning_rate(Settings(learning_rate=0.01), steps=1000)
-    assert float(schedule(0)) == pytest.approx(0.01 / 100)
-    assert float(schedule(50)) == pytest.approx(0.01)
-    assert float(schedule(50 + 950 // 2)) == pytest.approx(0.005, rel=1e-3)  # half way down
-    assert float(schedule(50 + 950 * 3 // 4)) == pytest.approx(0.01 * (1 + math.cos(0.75 * math.pi)) / 2, rel=1e-2)
+    assert float(schedule(0)) == pytest.approx(0.02 / 100)
+    assert float(schedule(50)) == pytest.approx(0.02)
+    assert float(schedule(50 + 950 // 2)) == pytest.approx(0.01, rel=1e-3)  # half way down
+    assert float(schedule(50 + 950 * 3 // 4)) == pytest.approx(0.02 * (1 + math.cos(0.75 * math.pi)) / 2, rel=1e-2)
     assert float(schedule(1000)) == pytest.approx(0, abs=1e-9)
     rates = np.array([float(schedule(step)) for step in range(0, 1001, 10)])
     assert np.all(np.diff(rates[:6]) > 0)
     assert np.all(np.diff(rates[5:]) < 0)
+    assert np.trapezoid(rates, dx=10) / 1000 == pytest.approx(0.01, rel=2e-3)  # the mean over the training
 
 
 @pytest.mark.parametrize("steps", [1, 2, 19, 20])
 def test_the_schedule_of_a_very_short_training_is_finite(steps):
     schedule = training.learning_rate(Settings(learning_rate=0.01), steps)
     rates = [float(schedule(step)) for step in range(steps + 1)]
-    assert max(rates) == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(0.02)
     assert rates[-1] == pytest.approx(0, abs=1e-9)
 
 
@@ -393,7 +394,7 @@ def test_a_checkpoint_without_logs_has_an_empty_history(finished_run, small_sett
     assert history == {}
 
 
-@pytest.mark.parametrize(("name", "maker"), [("DAE", "02_dae"), ("DCAE", "03_dcae"), ("VAE", "04_vae")])
+@pytest.mark.parametrize(("name", "maker"), [("DAE", "02_dae"), ("DCAE", "03_dcae"), ("DCAE_skip", "03_dcae"), ("VAE", "04_vae")])
 def test_a_missing_checkpoint_is_refused_with_the_notebook_that_makes_it(tmp_path, name, maker):
     path = tmp_path / f"{name}.keras"
     with pytest.raises(TrainingError) as caught:
@@ -413,6 +414,16 @@ def test_another_models_checkpoint_is_refused(finished_run, small_settings):
     settings = small_settings(load_model_path=str(finished_run[0].run_path / "checkpoints" / "VAE.keras"))
     with pytest.raises(TrainingError, match=r"VAE\.keras holds a VAE, not a DAE"):
         training.train(MAKERS["DAE"](), None, None, settings)
+    assert not settings.run_path.exists()
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_dcae_of_the_other_kind_is_refused(small_settings, tmp_path, skips):
+    path = tmp_path / "DCAE.keras"
+    DCAE(2, 5, skips=skips).save(path)
+    settings = small_settings(load_model_path=str(path))
+    with pytest.raises(TrainingError, match=f"DCAE.keras holds a DCAE {'with' if skips else 'without'} skip connections"):
+        training.train(DCAE(2, 5, skips=not skips), None, None, settings)
     assert not settings.run_path.exists()
 
 

@@ -37,54 +37,56 @@ class ResidualBlock(layers.Layer):
 
 @keras.saving.register_keras_serializable("dae_keras")
 class DCAE(keras.Model):
-    """Convolutional autoencoder with a code of 128 numbers: noisy images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
+    """Convolutional autoencoder: noisy images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
 
-    Two strides of 2 divide 28 evenly (28, 14, 7). Everything passes through the code: there are no connections around it. Residual
-    blocks after He, Zhang, Ren and Sun 2015, "Deep Residual Learning for Image Recognition", figure 2.
+    Two strides of 2 divide 28 evenly (28, 14, 7). Residual blocks after He, Zhang, Ren and Sun 2015, "Deep Residual Learning for Image
+    Recognition", figure 2. Everything passes through the code, unless `skips` adds the encoder's feature maps to the decoder's, at
+    7 x 7 and at 14 x 14: a U-Net (Ronneberger, Fischer and Brox 2015, figure 1) whose skip connections add, as in Mao, Shen and Yang 2016,
+    so that it has just as many weights. The decoder then needs those maps beside the code.
 
     Args:
         filters: feature maps at 14 x 14; twice as many at 7 x 7.
         code_dim: numbers in the code.
+        skips: whether feature maps go around the code.
     """
 
-    def __init__(self, filters=32, code_dim=128, **kwargs):
+    def __init__(self, filters=32, code_dim=128, skips=False, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.code_dim = code_dim
+        self.skips = skips
         conv = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-        self.encoder = keras.Sequential(
-            [
-                layers.Input((28, 28, 1)),
-                layers.Conv2D(filters, 5, strides=2, **conv),  # (n, 14, 14, 32)
-                ResidualBlock(filters),
-                layers.Conv2D(2 * filters, 3, strides=2, **conv),  # (n, 7, 7, 64)
-                ResidualBlock(2 * filters),
-                ResidualBlock(2 * filters),
-                layers.Conv2D(8, 1),  # (n, 7, 7, 8), so that the dense layer stays small
-                layers.Flatten(),  # (n, 392)
-                layers.Dense(code_dim),  # (n, 128), the code
-            ],
-            name="encoder",
-        )
-        self.decoder = keras.Sequential(
-            [
-                layers.Input((code_dim,)),
-                layers.Dense(7 * 7 * 8),  # (n, 392)
-                layers.Reshape((7, 7, 8)),
-                layers.Conv2D(2 * filters, 3, **conv),  # (n, 7, 7, 64)
-                ResidualBlock(2 * filters),
-                ResidualBlock(2 * filters),
-                layers.Conv2DTranspose(filters, 2, strides=2, **conv),  # (n, 14, 14, 32)
-                ResidualBlock(filters),
-                layers.Conv2DTranspose(1, 4, strides=2, padding="same"),  # (n, 28, 28, 1)
-                layers.Activation("sigmoid", dtype="float32"),  # in [0, 1], in full precision
-            ],
-            name="decoder",
-        )
+
+        images = layers.Input((28, 28, 1))
+        large = layers.Conv2D(filters, 5, strides=2, **conv)(images)
+        large = ResidualBlock(filters)(large)  # (n, 14, 14, 32)
+        small = layers.Conv2D(2 * filters, 3, strides=2, **conv)(large)
+        small = ResidualBlock(2 * filters)(small)  # (n, 7, 7, 64)
+        code = layers.Conv2D(8, 1)(small)  # (n, 7, 7, 8), so that the dense layer stays small
+        code = layers.Flatten()(code)  # (n, 392)
+        code = layers.Dense(code_dim)(code)  # (n, 128)
+        around = [small, large] if skips else []
+        self.encoder = keras.Model(images, [code, *around] if skips else code, name="encoder")
+
+        code = layers.Input((code_dim,))
+        around = [layers.Input(maps.shape[1:]) for maps in around]
+        small = layers.Dense(7 * 7 * 8)(code)  # (n, 392)
+        small = layers.Reshape((7, 7, 8))(small)
+        small = layers.Conv2D(2 * filters, 3, **conv)(small)  # (n, 7, 7, 64)
+        if skips:
+            small = layers.Add()([small, around[0]])
+        small = ResidualBlock(2 * filters)(small)
+        large = layers.Conv2DTranspose(filters, 2, strides=2, **conv)(small)  # (n, 14, 14, 32)
+        if skips:
+            large = layers.Add()([large, around[1]])
+        large = ResidualBlock(filters)(large)
+        restored = layers.Conv2DTranspose(1, 4, strides=2, padding="same")(large)  # (n, 28, 28, 1)
+        restored = layers.Activation("sigmoid", dtype="float32")(restored)  # in [0, 1], in full precision
+        self.decoder = keras.Model([code, *around] if skips else code, restored, name="decoder")
         self.build((None, 28, 28, 1))
 
     def call(self, images):
         return self.decoder(self.encoder(images))
 
     def get_config(self):
-        return {"name": self.name, "filters": self.filters, "code_dim": self.code_dim}
+        return {"name": self.name, "filters": self.filters, "code_dim": self.code_dim, "skips": self.skips}
