@@ -4,7 +4,7 @@ import numpy as np
 
 from dae_keras import course, metrics
 from dae_keras.baselines import LinearFilter
-from dae_keras.data import batches, load, prepare
+from dae_keras.data import batches, load
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.noise import add_noise, evaluation_pair, training_pairs
@@ -61,7 +61,6 @@ def run(only=()):
             raise SettingsError(f"unknown study {name!r}: known are {', '.join(STUDIES)}")
     tables = course_folder() / "notebooks" / "tables"
     tables.mkdir(exist_ok=True)
-    prepare("mnist", Settings().data_path)
     for name in only or STUDIES:
         STUDIES[name](tables)
     return tables

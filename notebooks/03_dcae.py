@@ -27,7 +27,7 @@
 # - say what skip connections carry, and what a network with skips can no longer do.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 30 minutes to read; on two CPU cores each of the two trainings
-# takes about five minutes, on a GPU well under one.
+# takes about four minutes, on a GPU well under one.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -131,7 +131,7 @@ print("a new block is the identity:", np.array_equal(block.predict(sample, verbo
 
 # %% [markdown]
 # That start is what makes normalisation layers unnecessary: the signal neither explodes nor dies on its way through. Batch normalisation after
-# every convolution would make an epoch 1.4 times as long on a two-core CPU (37 s to 27 s, measured).
+# every convolution would make an epoch 1.4 times as long on a two-core CPU (37 s to 27 s, measured with two blocks at 7 × 7 in place of one).
 #
 # The package's `DCAE` (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through it:
 
@@ -187,13 +187,13 @@ plots.image_rows({"origin": clean[shown], "noisy": noisy[shown], "reconstructed"
 #
 # ## How well
 #
-# With the default parameters expect a **PSNR from 20.9 to 21.4 dB** and an **SSIM from 0.885 to 0.905** on the 10,000 test images.
+# With the default parameters expect a **PSNR from 20.8 to 21.3 dB** and an **SSIM from 0.88 to 0.90** on the 10,000 test images.
 
 # %%
 scores = metrics.measure(clean, restored)
 print(f"noisy: PSNR {start['psnr']:.2f} dB, SSIM {start['ssim']:.3f}; DCAE: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}")
 if settings.is_standard:
-    assert 20.9 <= scores["psnr"] <= 21.4 and 0.885 <= scores["ssim"] <= 0.905
+    assert 20.8 <= scores["psnr"] <= 21.3 and 0.88 <= scores["ssim"] <= 0.90
 
 # %%
 folder = save_results(model, settings, {"origin": clean, "noisy": noisy, "reconstructed": restored}, scores, history)
@@ -274,7 +274,7 @@ pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed)
 u_net, skip_history = train(u_net, pairs, validation, skip_settings, name="DCAE_skip")
 
 # %% [markdown]
-# With the default parameters expect a **PSNR from 21.3 to 21.8 dB** and an **SSIM from 0.895 to 0.91**.
+# With the default parameters expect a **PSNR from 21.2 to 21.6 dB** and an **SSIM from 0.89 to 0.91**.
 
 # %%
 skip_restored = u_net.predict(noisy, batch_size=1000, verbose=0)
@@ -290,7 +290,7 @@ save_results(
 for name, values in (("noisy", start), ("DCAE", scores), ("DCAE with skips", skip_scores)):
     print(f"{name}: PSNR {values['psnr']:.2f} dB, SSIM {values['ssim']:.3f}")
 if settings.is_standard:
-    assert 21.3 <= skip_scores["psnr"] <= 21.8 and 0.895 <= skip_scores["ssim"] <= 0.91
+    assert 21.2 <= skip_scores["psnr"] <= 21.6 and 0.89 <= skip_scores["ssim"] <= 0.91
 
 # %% [markdown]
 # Which way does the information take? Cut one, and see what the other brings: the same network with its code set to zero, with the maps of 7 × 7
@@ -307,7 +307,12 @@ for cut in handed_over:
 plots.image_rows(rows, "The DCAE with skips, one way cut at a time")
 
 # %% [markdown]
-# *The figure: originals, the whole network's answers, and three rows with one way cut.*
+# *The figure: originals, the whole network's answers, and three rows with one way cut. Without the code, digits look nearly the same; without the
+# 7 × 7 maps specks appear beside them; without the 14 × 14 maps they are dim and blurred.*
+#
+# Without the 14 × 14 maps six decibels are gone and every edge with them: places travel there. Without the code only one is lost: the maps of 7 × 7 hold most of
+# what it says. (A fair cut would train each network anew; this one was trained to have all three.) The gain over the plain DCAE is **0.35 dB**, and
+# more is to be had: notebook 5 shows this network trained at length, at twice the width.
 #
 # ## Exercises
 #
@@ -329,6 +334,6 @@ plots.image_rows(rows, "The DCAE with skips, one way cut at a time")
 # - A convolution uses the same few weights in every window: neighbourhood and translation come for free.
 # - Strides that divide the size, residual blocks that start as the identity, no normalisation needed.
 # - From 18.9 dB to about 21 dB, through a code of 128 numbers.
-# - Skip connections carry places around the code: half a decibel more without a weight more, but no code left to compress or to generate with.
+# - Skip connections carry places around the code: a third of a decibel more without a weight more, but no code left to compress or to generate with.
 #
 # Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and can invent digits.

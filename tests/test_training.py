@@ -233,7 +233,7 @@ def test_the_schedule_ends_with_the_training_and_each_epoch_prints_one_line(smal
     # By the last of 2 x 7 steps it has come down to nothing; a schedule over one epoch would have done so after 7.
     schedule = model.optimizer._learning_rate
     assert float(schedule(14)) == pytest.approx(0, abs=1e-9)
-    assert float(schedule(7)) == pytest.approx(0.005, rel=0.01)
+    assert float(schedule(7)) == pytest.approx(0.01, rel=0.01)
 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
