@@ -179,13 +179,14 @@ for name in models:
         )
 if settings.is_standard:
     assert 14.0 < scores["3 x 3 median"]["psnr"] < 14.4 and 17.4 < scores["linear filter"]["psnr"] < 17.8
-    assert scores["DCAE_skip"]["psnr"] > scores["DCAE"]["psnr"] + 0.3 and scores["DCAE"]["psnr"] > scores["DAE"]["psnr"] + 1.5
+    assert scores["DCAE_skip"]["psnr"] > scores["DCAE"]["psnr"] + 0.2 and scores["DCAE"]["psnr"] > scores["DAE"]["psnr"] + 1.5
     assert scores["DAE"]["psnr"] > scores["VAE"]["psnr"] > scores["linear filter"]["psnr"]
 
 # %% [markdown]
-# Expect the median filter near **14.2 dB**, the linear filter near **17.7 dB**, the VAE near **18.2 dB**, the DAE near **18.6 dB** and the DCAE
-# near **21 dB**. The gap from the median to the linear filter is what training data are worth; from there to the DAE, what a curved model is
-# worth; from the DAE to the DCAE, what knowing about neighbourhoods is worth, together with a code of 128 numbers in place of 20.
+# Expect the median filter near **14.2 dB**, the linear filter near **17.7 dB**, the VAE near **18.3 dB**, the DAE near **18.9 dB**, the DCAE
+# near **21.0 dB** and, with skips, near **21.4 dB**. The gap from the median to the linear filter is what training data are worth; from there to the DAE, what a curved model is
+# worth; from the DAE to the DCAE, what knowing about neighbourhoods is worth, together with a code of 128 numbers in place of 20;
+# the skips hand over 9,536.
 #
 # SSIM tells more than PSNR here: the linear filter is close to the VAE in decibels, but its SSIM is far lower. It leaves a grey veil over the
 # background; the networks know that the background is black.
@@ -451,7 +452,10 @@ if settings.is_standard:
     assert all(psnr_by_level[name][0] < psnr_by_level["noisy input"][0] for name in ("DAE", "VAE"))
 
 # %% [markdown]
-# LEVELTEXT
+# Say it plainly. At level 0.1, **doing nothing beats the DAE and the VAE** by three decibels and more: a code of 20 numbers cannot even copy a clean
+# digit. And **a linear filter that was fitted at 0.1 beats every network here**, with 27.5 dB to the 25 of the best: the networks expect thick
+# noise that is not there. From 0.2 on the DCAE with skips is ahead, and above the level of training everything falls, since nobody has seen such
+# noise.
 #
 # ## Trained there
 #
@@ -490,8 +494,11 @@ plots.matrices(
 )
 
 # %% [markdown]
-# *The figure: three tables in shades of grey, one a method; the best fields lie on or beside the diagonal, and the upper right corner, trained on
-# little noise and tested on much, is the darkest.*
+# *The figure: three tables in shades of grey, one a method. The framed fields lie on or next to the diagonal; fields grow darker to the right, and
+# darkest in the upper right corner: trained on little noise, tested on much.*
+#
+# **Too little noise in training is worse than too much.** Trained at 0.1 and tested at 0.5, the DCAE with skips has 13.3 dB, where one trained at 1.0 has 19.5.
+# It is the strongest at home and the most brittle away: trained at 0.1, it falls from 30.5 to 13.3 dB on the way to 0.5, below the linear filter and the DAE.
 
 # %%
 specialists = {f"{method}, trained there": np.diag(table) for method, table in by_training.items()}
@@ -503,9 +510,13 @@ plots.lines(
 )
 
 # %% [markdown]
-# *The figure: PSNR by level.*
+# *The figure: five falling curves. The DCAE with skips is on top everywhere, its blind version just below, and furthest below at 0.1. The linear filter
+# starts between them and the DAE, and crosses the DAE's curve at 0.3.*
 #
-# MATRIXTEXT
+# Allowed to learn again, the DCAE with skips beats the linear filter at **every** level, 30.5 to 27.5 dB at 0.1: what lost above was not the network but
+# its training. The DAE is another story: **the linear filter beats it at 0.1 and at 0.2**, by 5.3 and 1.6 dB, and draws level at 0.3. There is
+# so little noise there that 20 numbers, not the noise, are the limit. **Blind** costs little where there is much noise, 0.2 dB at 0.5 and above, and 2.3 dB
+# at 0.1: who has to be ready for everything does not trust a clean image.
 
 # %%
 kinds = list(dict.fromkeys((line["trained on"], line["trained at"]) for line in noise_lines if line["trained on"] != "gaussian"))
@@ -520,9 +531,14 @@ plots.matrices(
 )
 
 # %% [markdown]
-# *The figure: three tables, one a method; the diagonal is light, and most other fields are much darker.*
+# *The figure: three tables, one a method. The diagonal holds nearly all framed fields; most others are darker, those of training on masking or speckle
+# and testing on Gaussian noise nearly black.*
 #
-# KINDTEXT
+# A kind that was never seen is worse than a wrong level. Masking only erases, so a network trained on it takes every bright pixel for ink, and on Gaussian
+# noise makes things worse than they were: 4.7 dB from 9.4. No training elsewhere does well on masked images: a hole looks like background. Only the linear filter and
+# the DAE trained on salt and pepper do well on Gaussian noise, within 0.7 dB of home: a code of 20 numbers has no room to learn what noise looks like, and that
+# makes it robust. Speckle leaves the background black and has little to remove: there the linear filter, with 22.2 dB, beats the DAE's 21.7, and the DCAE
+# with skips, at 26.2 dB, beats both.
 #
 # ## Best and worst
 #

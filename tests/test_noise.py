@@ -170,6 +170,10 @@ def test_the_number_of_batches_is_known(count, length):
     assert len(pairs) == length == sum(1 for _ in pairs)
 
 
+def test_no_tuning_thread_can_keep_an_ended_epoch_waiting(black_batches):
+    assert training_pairs(black_batches, Settings()).options().autotune.enabled is False
+
+
 def test_training_pairs_follow_the_settings(black_batches):
     (noisy,) = epochs_of(training_pairs(black_batches, Settings(noise="salt_and_pepper", noise_level=0.3)), 1)
     assert set(np.unique(noisy)) == {0, 1}
