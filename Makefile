@@ -27,7 +27,7 @@ notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	cp runs/full/denoised.png notebooks/images/
 
-study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about three hours on two cores
+study: $(READY)  ## repeat the heavy runs behind notebooks/tables: two to three hours on two cores
 	$(BIN)/dae-keras study
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows

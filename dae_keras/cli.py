@@ -40,8 +40,8 @@ def _parser():
     study = commands.add_parser(
         "study",
         help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
-        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about three hours "
-        "on two cores. What is done with the same parameters is skipped.",
+        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: two to three "
+        "hours on two cores. What is done with the same parameters is skipped.",
     )
     study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, noise or vae; none named: all")
     study.set_defaults(call=_study)

@@ -233,7 +233,7 @@ for name, changes in {"mild": {"noise_level": 0.2}, "blind": {"blind": True}}.it
     network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
     print(f"{name}:")
     network, _ = train(network, lesson_pairs, evaluation_pair(images.validation, lesson), lesson, name=f"DAE_{name}")
-    networks["trained at 0.2" if name == "mild" else "blind, 0 to 1"] = network
+    networks["trained at 0.2" if name == "mild" else f"blind, 0 to {2 * settings.noise_level:g}"] = network
 
 # %%
 levels = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0]

@@ -1,4 +1,4 @@
-"""The three models, one a file: noisy images (n, 28, 28, 1) to clean ones of the same shape. Beside them, a digit classifier as judge."""
+"""The three models, one a file: noisy images (n, 28, 28, 1) to clean ones of the same shape. Beside them, a rival and a judge."""
 
 from dae_keras.models.dae import DAE
 from dae_keras.models.dcae import DCAE
