@@ -249,7 +249,10 @@ Markdown(
 )
 
 # %% [markdown]
-# SEEDTEXT
+# The seeds agree within a few hundredths of a decibel; networks differ by ten times as much and more. The Keras blog's network is a serious
+# rival: **20.3 dB** with a twentieth of the weights, more than the DAE. But it hands over 1,568 numbers for an image of 784. The DCAE is
+# **0.7 dB** better through a code of 128. Skips add **0.35 dB** without a weight more, and no code is left. At length, with three times
+# the weights, the same network reaches **21.65 dB** and an SSIM of 0.904: twenty-two minutes of training for the last quarter of a decibel.
 #
 # ## Filters, given every chance
 #
