@@ -1,5 +1,7 @@
 """The heavy runs whose tables the notebooks show: run them, and write the tables."""
 
+from functools import partial
+
 import numpy as np
 
 from dae_keras import course, metrics
@@ -145,10 +147,11 @@ def finished(name, settings, tests=()):
     model = DENOISERS[name](settings, len(pairs))
     model, history = train(model, pairs, evaluation_pair(images.validation, settings), settings, name)
     noisy, clean = evaluation_pair(images.test, settings)
-    restored = model.predict(noisy, batch_size=1000, verbose=0)
+    restore = partial(model.predict, batch_size=1000, verbose=0)
+    restored = restore(noisy)
     scores = metrics.measure(clean, restored)
     if tests:
-        scores["elsewhere"] = _elsewhere(lambda batch: model.predict(batch, batch_size=1000, verbose=0), images.test, settings, tests)
+        scores["elsewhere"] = _elsewhere(restore, images.test, settings, tests)
     save_results(model, settings, {"origin": clean, "noisy": noisy, "reconstructed": restored}, scores, history, name)
     return read_metrics(settings.run_path, name)
 
