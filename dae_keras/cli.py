@@ -59,6 +59,16 @@ def _parser():
     denoise.add_argument("--noise-level", help="with --noise: standard deviation, or share of pixels (default 0.5)")
     denoise.add_argument("--seed", help="with --noise: its seed (default 0)")
     denoise.set_defaults(call=_denoise)
+
+    export = commands.add_parser(
+        "export",
+        help="export a trained model as ONNX, TFLite or SavedModel",
+        description="Export a trained model for programs without Keras, and check on a few images that it still computes the same.",
+    )
+    export.add_argument("--model", required=True, help="a checkpoint, such as runs/full/checkpoints/DCAE_skip.keras")
+    export.add_argument("--format", required=True, help="onnx (needs pip install -e '.[export]'), tflite or saved_model")
+    export.add_argument("--out", required=True, metavar="OUT", help="the .onnx or .tflite file, or the folder of the SavedModel")
+    export.set_defaults(call=_export)
     return parser
 
 
@@ -99,6 +109,18 @@ def _denoise(options):
 
     for line in denoise.denoise_files(options.model, options.inputs, options.out, settings):
         print(line)
+    return 0
+
+
+def _export(options):
+    from dae_keras import _load_tensorflow_quietly
+
+    _load_tensorflow_quietly()
+    from dae_keras import export, training
+    from dae_keras.settings import Settings
+
+    training.set_up(Settings(device="cpu"))  # A GPU may round products to ten bits, and the comparison would see that.
+    print(export.export_model(options.model, options.format, options.out))
     return 0
 
 
