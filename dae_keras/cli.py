@@ -119,7 +119,8 @@ def _export(options):
     from dae_keras import export, training
     from dae_keras.settings import Settings
 
-    training.set_up(Settings(device="cpu"))  # A GPU may round products to ten bits, and the comparison would see that.
+    # A GPU may round products to ten bits, and the comparison would see that.
+    training.set_up(Settings(device="cpu", precision="float32"))
     print(export.export_model(options.model, options.format, options.out))
     return 0
 
