@@ -5,9 +5,11 @@ import gzip
 import hashlib
 import http.client
 import io
+import os
 import shutil
 import tempfile
 import threading
+import time
 import urllib.request
 import zlib
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+VERSION = "3.0.1"  # of each of the three in TFDS
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
 # SHA-256 of the unpacked files, so that any gzip wrapping will do. For KMNIST only the published .gz files' own sums are known.
@@ -42,6 +45,10 @@ SHA256 = {
 }
 
 
+CHUNK = 1_000  # records parsed and decoded at a time: one by one takes tf.data three times as long
+WINDOW = 10_000  # images from which a stream's next one is drawn: 8 MB
+
+
 class DataError(Exception):
     """The image files are missing, damaged or out of reach. The message names the file or folder and says what to do."""
 
@@ -49,7 +56,7 @@ class DataError(Exception):
 class Data(NamedTuple):
     """The three splits: images uint8 (n, 28, 28, 1), labels int64 (n,)."""
 
-    train: np.ndarray
+    train: np.ndarray | tf.data.Dataset  # a Dataset, of single images (28, 28, 1), where they are not in memory
     train_labels: np.ndarray
     validation: np.ndarray
     validation_labels: np.ndarray
@@ -63,34 +70,135 @@ def load(settings) -> Data:
     The 60,000 training images are shuffled by `data_seed`: the first `train_images` are for training, the last `validation_images` for
     validation. With static binarisation all images are black and white, by one draw that depends on `data_seed` alone.
 
+    With cache = memory everything is in memory, 55 MB at full size. With disk or none the training images are the same ones, but a
+    `tf.data.Dataset` of known length, in the order of the prepared records, whose labels are in that order too; validation and test images
+    are in memory as ever. The Dataset decodes the records anew in every epoch (none), or reads back what `load` decoded once into
+    `data_dir/cache` (disk).
+
     Args:
-        settings: its dataset, data_dir, data_seed, binarisation and the three counts.
+        settings: its dataset, data_dir, data_seed, binarisation, cache and the three counts.
 
     Returns:
-        The splits as arrays in memory, 55 MB at full size.
+        The splits.
 
     Raises:
         DataError: as in `prepare`, or the prepared dataset is damaged.
     """
-    import tensorflow_datasets as tfds
-
     prepare(settings.dataset, settings.data_path)
+    order = np.random.default_rng(settings.data_seed).permutation(60_000)
+    kept, held_out = order[: settings.train_images], order[60_000 - settings.validation_images :]
     try:
-        train, test = tfds.as_numpy(
-            tfds.load(settings.dataset, data_dir=settings.data_path, split=["train", "test"], batch_size=-1, download=False)
-        )
+        train = _arrays(settings, "train", kept) if settings.cache == "memory" else _stream(settings, kept)
+        return Data(*train, *_arrays(settings, "train", held_out), *_arrays(settings, "test", np.arange(settings.test_images)))
     except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         folder = settings.data_path / settings.dataset
         raise DataError(f"The prepared dataset in {folder} is damaged ({error.message}). Delete that folder and run again.") from error
-    order = np.random.default_rng(settings.data_seed).permutation(60_000)
-    kept, held_out = order[: settings.train_images], order[60_000 - settings.validation_images :]
-    if settings.binarisation == "static":
-        for seed, split in enumerate((train, test)):
-            split["image"] = binarise(split["image"], (settings.data_seed, seed)).numpy()
-    return Data(
-        *(train[key][rows] for rows in (kept, held_out) for key in ("image", "label")),
-        *(test[key][: settings.test_images] for key in ("image", "label")),
-    )
+
+
+def _records(settings, part):
+    """The prepared records of "train" or "test": a Dataset of (PNG files, labels), `CHUNK` of each at a time."""
+    import tensorflow_datasets as tfds
+
+    info = tfds.builder_from_directory(settings.data_path / settings.dataset / VERSION).info
+    features = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
+
+    def parse(serialised):
+        parsed = tf.io.parse_example(serialised, features)
+        return parsed["image"], parsed["label"]
+
+    files = [str(path) for path in info.splits[part].filepaths]
+    return without_autotuning(tf.data.TFRecordDataset(files).batch(CHUNK).map(parse))
+
+
+def _decoded(files):
+    return tf.map_fn(lambda file: tf.io.decode_png(file, 1), files, fn_output_signature=tf.TensorSpec((28, 28, 1), tf.uint8))
+
+
+def _chunks(settings, part, rows):
+    """The images and labels of the given records, in the records' order: a Dataset of (images, labels), up to `CHUNK` of each at a time."""
+    wanted = np.zeros(60_000, bool)
+    wanted[rows] = True
+    seed = (settings.data_seed, ("train", "test").index(part))
+
+    def decode(number, chunk):
+        files, labels = chunk
+        first = number * CHUNK
+        keep = tf.constant(wanted)[first : first + tf.size(labels, tf.int64)]
+        images = _decoded(files[keep])
+        if settings.binarisation == "static":
+            # What one draw for all images of the part, `binarise(images, seed)`, would have here: Philox makes four numbers a step.
+            key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+            counter += tf.stack([tf.cast(first * 28 * 28 // 4, tf.uint64), 0])
+            philox = tf.random.Algorithm.PHILOX.value
+            draw = tf.raw_ops.StatelessRandomUniformV2(shape=(CHUNK, 28, 28, 1), key=key, counter=counter, alg=philox)
+            images = _black_or_white(images, draw[: tf.size(labels)][keep])
+        return images, labels[keep]
+
+    return _records(settings, part).enumerate().map(decode, num_parallel_calls=2, deterministic=True)
+
+
+def _arrays(settings, part, rows):
+    """The images and labels of the given records, in the order given, as arrays."""
+    chunks = zip(*_chunks(settings, part, rows).as_numpy_iterator(), strict=True)
+    place = np.argsort(np.argsort(rows))  # of each row among the sorted ones, which is how the records come
+    return tuple(np.concatenate(each)[place] for each in chunks)
+
+
+def _stream(settings, rows):
+    """The images of the given training records as a Dataset of single ones, and their labels as an array; both in the records' order."""
+    labels = np.concatenate([labels for _, labels in _records(settings, "train").as_numpy_iterator()])
+    images = _chunks(settings, "train", rows).map(lambda images, _: images)
+    if settings.cache == "disk":
+        static = "-static" if settings.binarisation == "static" else ""
+        images = _on_disk(images, settings.data_path / "cache" / f"{settings.dataset}-{settings.data_seed}-{len(rows)}{static}")
+    return images.unbatch().apply(tf.data.experimental.assert_cardinality(len(rows))), labels[np.sort(rows)]
+
+
+def _on_disk(dataset, folder):
+    """The same Dataset, read from tf.data's cache in `folder`; where there is none that is whole, it is written first.
+
+    tf.data's own way, to write during the first epoch, leaves a lock after a killed run at which every later run stops. Here the folder
+    gets its name when the cache is whole.
+    """
+    cached = dataset.cache(str(folder / "images"))
+    if folder.exists():
+        with contextlib.suppress(tf.errors.OpError):  # a damaged cache would otherwise stop the training in the middle
+            _read_through(cached)
+            return cached
+        shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob("*.incomplete*"):
+        if leftover.stat().st_mtime < time.time() - 600:  # a younger one may be another run's that is still at it
+            shutil.rmtree(leftover, ignore_errors=True)
+    incomplete = folder.with_name(f"{folder.name}.incomplete{os.getpid()}")
+    shutil.rmtree(incomplete, ignore_errors=True)
+    incomplete.mkdir()
+    _read_through(dataset.cache(str(incomplete / "images")))
+    try:
+        incomplete.rename(folder)
+    except OSError:  # another run has been faster
+        shutil.rmtree(incomplete)
+    return cached
+
+
+def _read_through(dataset):
+    for _ in dataset:
+        pass
+
+
+def as_array(images, count=None):
+    """Training images as an array, wherever `load` keeps them.
+
+    Args:
+        images: uint8 array (n, 28, 28, 1), or a `tf.data.Dataset` of single images (28, 28, 1).
+        count: take the first so many; None: all.
+
+    Returns:
+        A uint8 array (count, 28, 28, 1).
+    """
+    if isinstance(images, tf.data.Dataset):
+        return np.concatenate(list(images.take(-1 if count is None else count).batch(CHUNK).as_numpy_iterator()))
+    return images[:count]
 
 
 def binarise(images, seed):
@@ -104,23 +212,31 @@ def binarise(images, seed):
         A uint8 tensor of the same shape, of 0 and 255.
     """
     images = tf.convert_to_tensor(images)
-    draw = tf.random.stateless_uniform(tf.shape(images), seed)  # in [0, 1): black stays black, white stays white
+    return _black_or_white(images, tf.random.stateless_uniform(tf.shape(images), seed))
+
+
+def _black_or_white(images, draw):
+    # The draw is in [0, 1): black stays black, white stays white.
     return tf.where(draw * 255.0 < tf.cast(images, tf.float32), tf.constant(255, tf.uint8), tf.constant(0, tf.uint8))
 
 
 def batches(images, batch_size, seed):
     """Shuffled batches of uint8 images for training, in a new order in every epoch.
 
-    The images stay in memory as uint8; only indices are shuffled, and a batch is gathered at once.
+    An array stays in memory as uint8; only indices are shuffled, and a batch is gathered at once. A Dataset is shuffled as it goes by,
+    within a window of 10,000 images, 8 MB: an image can come any time later than its turn, but at most 10,000 places sooner. That is
+    enough here, because TFDS has already shuffled the records it wrote.
 
     Args:
-        images: uint8 array (n, 28, 28, 1).
+        images: uint8 array (n, 28, 28, 1), or a `tf.data.Dataset` of known length of single images (28, 28, 1).
         batch_size: images a batch; the last batch may be smaller.
         seed: the same seed gives the same sequence of epochs, after the same `keras.utils.set_random_seed`.
 
     Returns:
         A `tf.data.Dataset` of uint8 tensors (batch, 28, 28, 1) whose length Keras can read.
     """
+    if isinstance(images, tf.data.Dataset):
+        return images.shuffle(WINDOW, seed=seed).batch(batch_size)
     images = tf.constant(images)
     indices = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=seed).batch(batch_size)
     return indices.map(lambda rows: tf.gather(images, rows), num_parallel_calls=2, deterministic=True)
@@ -149,7 +265,7 @@ def prepare(dataset: str, data_path: Path) -> None:
         DataError: a local file is missing, damaged or not what its name says, or there are none and the download fails.
     """
     files = _checked_files(dataset, data_path)
-    finished = data_path / dataset / "3.0.1"
+    finished = data_path / dataset / VERSION
     if (finished / "dataset_info.json").exists():
         return
     # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.

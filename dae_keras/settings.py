@@ -39,6 +39,9 @@ class Settings:
         choices=("none", "dynamic", "static"),
     )
     data_dir: str = _parameter("data", "folder with the image files; a relative path counts from the course folder")
+    cache: str = _parameter(
+        "memory", "training images: all in memory, decoded once to disk, or decoded in every epoch", choices=("memory", "disk", "none")
+    )
     run_dir: str = _parameter("runs/full", "folder for everything a run makes: checkpoints, logs, pictures, numbers")
     load_model_path: str = _parameter("", "a finished .keras checkpoint: use it and skip training; empty: train")
 

@@ -48,6 +48,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"]
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
+cache = "memory"  # training images: all in memory, decoded once to disk, or decoded in every epoch (none)
 run_dir = "runs/full"  # folder for everything a run makes
 load_model_path = ""  # a finished .keras checkpoint: use it and skip training; empty: train
 train_images = 55_000  # how many images to train on
@@ -80,7 +81,7 @@ import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages o
 import keras
 import numpy as np
 from dae_keras import DAE, metrics, plots
-from dae_keras.data import batches, load
+from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import save_results
 from dae_keras.settings import Settings
@@ -158,7 +159,7 @@ assert plain.count_params() == expected
 
 # %%
 plain.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
-taste = evaluation_pair(images.train[:5_000], settings)
+taste = evaluation_pair(as_array(images.train, 5_000), settings)
 plain.fit(*taste, batch_size=32, epochs=1, verbose=0)
 print(f"after 157 gradient steps: PSNR {metrics.measure(clean, plain.predict(noisy, batch_size=1000, verbose=0))['psnr']:.1f} dB")
 

@@ -48,6 +48,7 @@ if "google.colab" in sys.modules:
 # %% tags=["parameters"]
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
+cache = "memory"  # training images: all in memory, decoded once to disk, or decoded in every epoch (none)
 run_dir = "runs/full"  # folder for everything a run makes
 load_model_path = ""  # a finished .keras checkpoint: use it and skip training; empty: train
 train_images = 55_000  # how many images to train on

@@ -51,6 +51,7 @@ if "google.colab" in sys.modules:
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 binarisation = "none"  # black-and-white images: dynamic draws anew in every epoch, static once; none: grey
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
+cache = "memory"  # training images: all in memory, decoded once to disk, or decoded in every epoch (none)
 run_dir = "runs/full"  # folder for everything a run makes
 load_model_path = ""  # a finished .keras checkpoint: use it and skip training; empty: train
 train_images = 55_000  # how many images to train on
@@ -89,7 +90,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from dae_keras import DAE, DCAE, VAE, generative, metrics, plots
-from dae_keras.data import batches, load
+from dae_keras.data import as_array, batches, load
 from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, read_table, save_results
@@ -551,8 +552,8 @@ Markdown("```python\n" + inspect.getsource(digit_classifier) + "```")
 # %%
 set_up(settings)
 classifier = digit_classifier()
-training_images = images.train.astype(np.float32) / 255
-classifier.fit(training_images, images.train_labels, batch_size=128, epochs=min(settings.epochs, 5), verbose=0)
+training_images = as_array(images.train)
+classifier.fit(training_images.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=min(settings.epochs, 5), verbose=0)
 accuracy = classifier.evaluate(explained, images.test_labels, batch_size=1000, verbose=0)[1]
 print(f"the classifier knows {accuracy:.1%} of the test images")
 if settings.is_standard:
@@ -577,7 +578,7 @@ def samples_of(vae):
 
 test_features = features.predict(explained, batch_size=1000, verbose=0)
 competitors = {
-    "training images (the floor)": evaluation_pair(images.train[:count], plain_settings)[1],
+    "training images (the floor)": evaluation_pair(training_images[:count], plain_settings)[1],
     "plain VAE": samples_of(plain),
     **({} if plain is model else {"denoising VAE": samples_of(model)}),
     "plain VAE, 2 numbers": samples_of(plane),
@@ -679,7 +680,7 @@ for model_class in (DAE, DCAE):
         encoders[f"{model_class.__name__}, {other.encoder.output_shape[-1]} numbers"] = lambda batch, encoder=other.encoder: (
             encoder.predict(batch, batch_size=1000, verbose=0)
         )
-probed = SimpleNamespace(images=images.train[:20_000], labels=images.train_labels[:20_000])
+probed = SimpleNamespace(images=training_images[:20_000], labels=images.train_labels[:20_000])
 inputs = {"clean": plain_settings} | ({} if plain is model else {"noisy": settings})
 probes = {}
 for name, encode in encoders.items():

@@ -281,5 +281,5 @@ def test_outside_of_any_course_folder_the_packages_own_counts(tmp_path, monkeypa
 def test_results_are_standard_only_when_all_that_they_depend_on_is_the_default():
     assert Settings().is_standard
     assert Settings(seed=7, run_dir="runs/seed7", data_dir="elsewhere", device="cpu").is_standard
-    for change in ({"epochs": 9}, {"noise_level": 0.2}, {"data_seed": 1}, {"test_images": 500}, {"dataset": "kmnist"}, {"clip": False}):
+    for change in ({"epochs": 9}, {"noise_level": 0.2}, {"data_seed": 1}, {"test_images": 500}, {"dataset": "kmnist"}, {"cache": "disk"}):
         assert not Settings(**change).is_standard
