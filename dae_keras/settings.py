@@ -82,10 +82,16 @@ class Settings:
         "binary_crossentropy", "loss of DAE and DCAE (the VAE has its own)", choices=("binary_crossentropy", "mean_squared_error")
     )
     early_stopping: int = _parameter(0, "stop after this many epochs without a better validation loss; 0: never", minimum=0)
-    steps_per_execution: int = _parameter(64, "gradient steps per call of the compiled training function", minimum=1, maximum=10_000)
+    steps_per_execution: int = _parameter(
+        0, "gradient steps per call of the compiled training function; 0: 64 on a CPU, a whole epoch on a GPU", minimum=0, maximum=10_000
+    )
     jit_compile: str = _parameter("auto", "compile with XLA; auto: on a GPU only", choices=("auto", "on", "off"))
-    precision: str = _parameter("float32", "Keras dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16"))
-    device: str = _parameter("auto", "auto (a GPU where there is one), cpu, or a GPU's number")
+    precision: str = _parameter(
+        "auto",
+        "Keras dtype policy; auto: mixed_float16 on a GPU, float32 on a CPU",
+        choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    device: str = _parameter("auto", "auto (a GPU where there is one), cpu, a GPU's number, or all: the GPUs share every batch")
 
     def __post_init__(self):
         problems = []
@@ -199,7 +205,7 @@ def _checked(spec, value):
         and (allowed["maximum"] is None or converted <= allowed["maximum"])
     )
     if spec.name == "device":
-        valid = converted is not None and (converted in ("auto", "cpu") or converted.isdecimal())
+        valid = converted is not None and (converted in ("auto", "cpu", "all") or converted.isdecimal())
     if not valid:
         raise SettingsError(f"{spec.name} = {value!r}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
     return converted

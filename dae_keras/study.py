@@ -38,7 +38,7 @@ DENOISERS = {
 SEEDS = (0, 1, 2)
 # The strongest model: twice the width, three times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
 # has instructions for them.
-AT_LENGTH = {"filters": 64, "epochs": 32, "batch_size": 128, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"}
+AT_LENGTH = {"filters": 64, "epochs": 64, "batch_size": 128, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"}
 
 LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of Gaussian noise
 KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5}  # kind: its level

@@ -1,6 +1,7 @@
 """Compile and fit a model from the settings: device, seeds, optimiser, callbacks, checkpoint."""
 
 import csv
+import functools
 import math
 import os
 import shutil
@@ -12,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from dae_keras.data import without_autotuning
+from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
 MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}  # checkpoint: the notebook that trains it
@@ -22,39 +24,54 @@ class TrainingError(Exception):
 
 
 def set_up(settings):
-    """Make a session ready: choose the device, set the dtype policy, seed Python, NumPy and TensorFlow.
+    """Make a session ready: choose the devices, set the dtype policy, seed Python, NumPy and TensorFlow.
+
+    With `device` "all" every model made from here on has a copy on each GPU, or on each logical CPU device where there is no GPU, and each
+    copy trains on its share of every batch (`tf.distribute.MirroredStrategy`). Of the same batches it learns the same; but Keras looks at a
+    batch before it begins, so that shuffling and noise of the first epoch are what one device draws later.
 
     Args:
-        settings: its device, precision and seed.
+        settings: its device, batch_size, precision and seed.
 
     Returns:
         The device's name for people, such as "CPU" or "GPU 0: NVIDIA L4".
 
     Raises:
-        TrainingError: no such GPU, or another device is already in use in this Python process.
+        TrainingError: no such GPU, or another device is already in use in this Python process, or a batch cannot be shared evenly.
     """
-    name = _choose_device(settings.device)
-    keras.config.set_dtype_policy(settings.precision)
+    gpus = _choose_gpus(settings.device)
+    devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
+    if len(devices) > 1 and (settings.batch_size % len(devices) or settings.batch_size > settings.train_images):
+        raise TrainingError(
+            f"batch_size = {settings.batch_size}: with device = 'all' it must be a multiple of the number of devices, here {len(devices)}, "
+            f"and at most train_images = {settings.train_images}."
+        )
+    tf.distribute.experimental_set_strategy(_mirrored(*(each.name for each in devices)) if len(devices) > 1 else None)
+    automatic = "mixed_float16" if gpus else "float32"
+    keras.config.set_dtype_policy(automatic if settings.precision == "auto" else settings.precision)
     keras.utils.set_random_seed(settings.seed)
-    return name
+    return ", ".join(gpus) or ("CPU" if len(devices) < 2 else f"{len(devices)} CPU devices")
 
 
-def _choose_device(device):
+@functools.cache  # A second strategy in one process takes the first one's messages between devices for its own, and fails.
+def _mirrored(*devices):
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _choose_gpus(device):
+    """Make only the chosen GPUs visible to TensorFlow; their names for people."""
     gpus = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(gpu).get("device_name", "unknown") for gpu in gpus]
     if device.isdecimal() and int(device) >= len(gpus):
         there = ", ".join(f"{number} ({name})" for number, name in enumerate(names)) or "none"
-        raise TrainingError(f"device = {device!r}: no such GPU. GPUs TensorFlow sees here: {there}. Also allowed: auto, cpu.")
-    if device == "cpu":
-        chosen = []
-    else:
-        number = int(device) if device.isdecimal() else 0
-        chosen = gpus[number : number + 1]
+        raise TrainingError(f"device = {device!r}: no such GPU. GPUs TensorFlow sees here: {there}. Also allowed: auto, cpu, all.")
+    every = [*range(len(gpus))]
+    numbers = [int(device)] if device.isdecimal() else {"cpu": [], "auto": every[:1], "all": every}[device]
     try:
-        tf.config.set_visible_devices(chosen, "GPU")
+        tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
     except RuntimeError as error:
         raise TrainingError(f"device = {device!r}: TensorFlow already uses another one. Restart the kernel, then run again.") from error
-    return f"GPU {gpus.index(chosen[0])}: {names[gpus.index(chosen[0])]}" if chosen else "CPU"
+    return [f"GPU {number}: {names[number]}" for number in numbers]
 
 
 def learning_rate(settings, steps):
@@ -135,14 +152,13 @@ def train(model, pairs, validation, settings, name=None):
     if settings.early_stopping:
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping))
 
-    # The VAE's own train_step holds its loss.
-    loss = {} if isinstance(model, VAE) else {"loss": settings.loss}
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate(settings, settings.epochs * len(pairs))),
-        steps_per_execution=settings.steps_per_execution,
-        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
-        **loss,
-    )
+    devices = tf.distribute.get_strategy().num_replicas_in_sync
+    validation_batch = min(500, len(validation[0])) // devices * devices
+    validation = tf.data.Dataset.from_tensor_slices(validation).batch(validation_batch, drop_remainder=devices > 1)
+    if devices > 1:
+        # Of a smaller last batch a device may get no image at all, and the mean of none is NaN.
+        pairs = pairs.take(settings.train_images // settings.batch_size)
+    compile_model(model, settings, len(pairs))
     nan_message = (
         f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
         f"Nothing was saved as {checkpoint.name}."
@@ -150,7 +166,7 @@ def train(model, pairs, validation, settings, name=None):
     try:
         history = model.fit(
             pairs,
-            validation_data=without_autotuning(tf.data.Dataset.from_tensor_slices(validation).batch(500)),
+            validation_data=without_autotuning(validation),
             epochs=settings.epochs,
             callbacks=callbacks,
             verbose=0,
@@ -168,6 +184,22 @@ def train(model, pairs, validation, settings, name=None):
     model.load_weights(best)
     best.replace(checkpoint)
     return model, history
+
+
+def compile_model(model, settings, steps_per_epoch):
+    """Give a model its optimiser, and its loss unless it is a VAE, whose own train_step holds it.
+
+    On a GPU a whole epoch is one call of the compiled training function; on a CPU only 64 steps, for a call cannot be interrupted.
+    """
+    loss = {} if isinstance(model, VAE) else {"loss": settings.loss}
+    steps = settings.steps_per_execution or (steps_per_epoch if tf.config.list_logical_devices("GPU") else 64)
+    model.compile(
+        optimizer=FusedAdam(learning_rate(settings, settings.epochs * steps_per_epoch)),
+        # Where several devices share a batch, a compiled loop over steps fails: keras-team/keras#19246, open.
+        steps_per_execution=1 if tf.distribute.has_strategy() else steps,
+        jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
+        **loss,
+    )
 
 
 def load_checkpoint(path, *model_classes):

@@ -68,10 +68,10 @@ learning_rate = 1e-3  # Adam's learning rate; with the cosine schedule, its mean
 learning_rate_schedule = "cosine"  # constant, or cosine: a short rise to twice the mean, then a fall to zero
 loss = "binary_crossentropy"  # or mean_squared_error
 early_stopping = 0  # stop after this many epochs without a better validation loss; 0: never
-steps_per_execution = 64  # gradient steps per call of the compiled training function
+steps_per_execution = 0  # gradient steps per call of the compiled training function; 0: 64 on a CPU, a whole epoch on a GPU
 jit_compile = "auto"  # on, off, or auto: compile with XLA on a GPU only
-precision = "float32"  # or mixed_float16, mixed_bfloat16
-device = "auto"  # auto (a GPU where there is one), cpu, or a GPU's number
+precision = "auto"  # float32, mixed_float16, mixed_bfloat16, or auto: mixed_float16 on a GPU, float32 on a CPU
+device = "auto"  # auto (a GPU where there is one), cpu, a GPU's number, or all: the GPUs share every batch
 
 # %%
 from dataclasses import replace

@@ -56,7 +56,7 @@ noise = "gaussian"  # gaussian, salt_and_pepper, masking, speckle or none
 noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)
 clip = True  # clip noisy pixels to [0, 1]
 seed = 0  # seed of the linear filter's training noise
-device = "auto"  # auto (a GPU where there is one), cpu, or a GPU's number
+device = "auto"  # auto (a GPU where there is one), cpu, a GPU's number, or all: the GPUs share every batch
 
 # %%
 import time

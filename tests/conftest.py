@@ -63,11 +63,12 @@ def random_images(random_generator):
 
 @pytest.fixture(autouse=True)
 def _fresh_session():
-    """Every test starts in float32 from the same seeds, whatever the one before it did."""
+    """Every test starts on one device, in float32, from the same seeds, whatever the one before it did."""
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(1234)
     yield
     keras.config.set_dtype_policy("float32")
+    tf.distribute.experimental_set_strategy(None)
 
 
 @pytest.fixture

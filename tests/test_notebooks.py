@@ -271,7 +271,8 @@ def test_every_line_of_the_requirements_is_a_pin(pinned):
 
 def test_what_the_package_imports_is_declared(project):
     """Third-party packages by the names they are imported under."""
-    declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    declared_texts = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    declared = {canonicalize_name(Requirement(text).name) for text in declared_texts}
     distributions = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml"}
     with_the_package_above = {"nbformat": "papermill", "nbclient": "papermill", "tqdm": "papermill"}  # papermill declares these
     imported = set()

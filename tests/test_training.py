@@ -110,12 +110,27 @@ def test_without_gpus_their_list_is_none(monkeypatch):
 
 @pytest.mark.parametrize(
     ("device", "name", "visible"),
-    [("auto", "GPU 0: Model 0", ["0"]), ("1", "GPU 1: Model 1", ["1"]), ("cpu", "CPU", [])],
+    [
+        ("auto", "GPU 0: Model 0", ["0"]),
+        ("0", "GPU 0: Model 0", ["0"]),
+        ("1", "GPU 1: Model 1", ["1"]),
+        ("cpu", "CPU", []),
+        ("all", "GPU 0: Model 0, GPU 1: Model 1", ["0", "1"]),
+    ],
 )
 def test_the_chosen_gpu_alone_is_visible(monkeypatch, device, name, visible):
     made_visible = pretend_gpus(monkeypatch, 2)
     assert training.set_up(Settings(device=device)) == name
     assert made_visible == [visible]
+
+
+@pytest.mark.parametrize(("device", "policy"), [("auto", "mixed_float16"), ("cpu", "float32")])
+def test_half_precision_is_the_default_on_a_gpu_alone(monkeypatch, device, policy):
+    pretend_gpus(monkeypatch, 1)
+    training.set_up(Settings(device=device))
+    assert keras.config.dtype_policy().name == policy
+    training.set_up(Settings(device=device, precision="mixed_bfloat16"))
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
 
 
 def test_another_device_in_the_same_process_asks_for_a_restart(monkeypatch):
@@ -226,6 +241,44 @@ def test_the_settings_reach_the_compiled_model(small_settings, few_images):
     assert isinstance(model.optimizer, keras.optimizers.Adam)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.002)
     assert int(model.optimizer.iterations) == 7  # 200 images in batches of 32
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("CPU", 64), ("GPU", 1719)])
+def test_an_epoch_is_one_call_on_a_gpu_alone(monkeypatch, kind, whole):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda asked: ["one"] if asked == kind else [])
+    model = DAE(hidden_dim=4, latent_dim=2)
+    training.compile_model(model, Settings(), 1719)
+    assert model.steps_per_execution == whole
+
+
+@pytest.mark.parametrize("make", [lambda: DAE(hidden_dim=16, latent_dim=3), lambda: DCAE(filters=4, code_dim=8, skips=True)])
+def test_all_devices_train_as_one(make, small_settings, few_images):
+    train_images, validation_images = few_images
+
+    def run(device):
+        settings = small_settings(device=device, train_images=192, run_dir=f"{small_settings().run_dir}_{device}")
+        name = training.set_up(settings)
+        # The same batches for both: shuffled ones would come in another order.
+        pairs = tf.data.Dataset.from_tensor_slices(noise.evaluation_pair(train_images[:192], settings)).batch(32)
+        model, history = training.train(make(), pairs, noise.evaluation_pair(validation_images, settings), settings)
+        return name, history, model.predict(validation_images.astype(np.float32) / 255, batch_size=25, verbose=0)
+
+    (one, history, images), (two, shared_history, shared_images) = run("cpu"), run("all")
+    assert (one, two) == ("CPU", "2 CPU devices")
+    assert shared_history["loss"] == pytest.approx(history["loss"], rel=1e-5)
+    assert shared_history["val_loss"] == pytest.approx(history["val_loss"], rel=1e-5)
+    assert np.allclose(images, shared_images, atol=1e-4)
+
+
+def test_a_smaller_last_batch_leaves_no_device_idle(small_settings, few_images):
+    # 193 images in batches of 32 leave one: a mean over the other device's none would be NaN.
+    _, history, _ = trained(small_settings(device="all", train_images=193), (few_images[0][:193], few_images[1][:41]))
+    assert np.isfinite(history["loss"] + history["val_loss"]).all()
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(TrainingError, match=r"batch_size = 31.*multiple of the number of devices, here 2"):
+        training.set_up(Settings(device="all", batch_size=31))
 
 
 def test_the_schedule_ends_with_the_training_and_each_epoch_prints_one_line(small_settings, few_images, capsys):

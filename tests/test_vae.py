@@ -6,6 +6,8 @@ from model_contract import ModelContract
 from scipy.special import expit
 
 from dae_keras.models import VAE
+from dae_keras.settings import Settings
+from dae_keras.training import set_up
 
 NAMES = ("loss", "reconstruction_loss", "kl_loss")
 
@@ -343,17 +345,14 @@ def test_several_steps_per_execution_change_nothing(random_images, targets):
 
 @pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_float16", 2e-3)])
 def test_two_devices_train_as_one(random_images, targets, no_noise, policy, tolerance):
-    keras.config.set_dtype_policy(policy)
     # Sixteen images a step, eight for each of two processors: their gradients add up, so each must be of half the mean.
     batches = tf.data.Dataset.from_tensor_slices((random_images, targets)).batch(16)
     runs = []
-    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-        strategy = tf.distribute.MirroredStrategy(devices)
-        assert strategy.num_replicas_in_sync == len(devices)
-        with strategy.scope():
-            keras.utils.set_random_seed(9)
-            model = VAE(hidden_dim=12, latent_dim=3, beta=0.5)
-            model.compile(keras.optimizers.SGD(1e-3))
+    for device, count in (("cpu", 1), ("all", 2)):
+        set_up(Settings(device=device, batch_size=16, precision=policy, seed=9))
+        assert tf.distribute.get_strategy().num_replicas_in_sync == count
+        model = VAE(hidden_dim=12, latent_dim=3, beta=0.5)
+        model.compile(keras.optimizers.SGD(1e-3))
         runs.append((model.get_weights()[:10], model.fit(batches, epochs=2, verbose=0, shuffle=False).history, model.get_weights()[:10]))
     (start, history, one), (other_start, other_history, two) = runs
     assert all(np.array_equal(weight, other) for weight, other in zip(start, other_start, strict=True))

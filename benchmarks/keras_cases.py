@@ -1,0 +1,106 @@
+"""Keras and TensorFlow: this course's way to train, two usual ways, and the floor that no way can go below."""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from protocol import LEARNING_RATE, NOISE_LEVEL, serve
+
+from dae_keras import training
+from dae_keras.data import batches
+from dae_keras.models import DAE, DCAE, VAE
+from dae_keras.noise import training_pairs
+from dae_keras.settings import Settings
+
+MODELS = {"DAE": DAE, "DCAE": DCAE, "VAE": VAE}
+
+
+def new_model(name):
+    keras.utils.set_random_seed(0)
+    return MODELS[name]()
+
+
+def course(name, batch_size, images):
+    """As the notebooks train, at a constant learning rate as all cases here have it."""
+    settings = Settings(batch_size=batch_size, learning_rate=LEARNING_RATE, learning_rate_schedule="constant", noise_level=NOISE_LEVEL)
+    training.set_up(settings)
+    model = new_model(name)
+    pairs = training_pairs(batches(images, batch_size, settings.seed), settings)
+    training.compile_model(model, settings, len(pairs))
+    return lambda number: model.fit(pairs, verbose=0, shuffle=False).history["loss"][0]
+
+
+def stock_fit(name, batch_size, images):
+    """`fit` on NumPy arrays with Keras's defaults. The noise of each epoch is drawn off the clock."""
+    model = stock_model(name)
+    clean = images.astype(np.float32) / 255
+
+    def prepare(number):
+        draw = np.random.default_rng(number).standard_normal(clean.shape, np.float32)
+        noisy = np.clip(clean + NOISE_LEVEL * draw, 0, 1)
+        return lambda: model.fit(noisy, clean, batch_size=batch_size, verbose=0).history["loss"][0]
+
+    return prepare
+
+
+def recipe(name, batch_size, images):
+    """The usual `tf.data` pipeline of keras.io: slices, shuffle, batch, map, prefetch."""
+    model = stock_model(name)
+
+    def pair(batch):
+        clean = tf.cast(batch, tf.float32) / 255
+        return tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(tf.shape(clean)), 0, 1), clean
+
+    pairs = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(batch_size).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+    pairs = pairs.prefetch(tf.data.AUTOTUNE)
+    return lambda number: model.fit(pairs, verbose=0).history["loss"][0]
+
+
+def stock_model(name):
+    model = new_model(name)
+    # The VAE's train_step holds its loss.
+    model.compile(keras.optimizers.Adam(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
+    return model
+
+
+def floor(name, batch_size, images):
+    """The matrix products and convolutions of a training step, with the same shapes, called back to back: no data, no loss, no update."""
+    model = stock_model(name)
+    model.optimizer.build(model.trainable_variables)
+    batch = tf.TensorSpec((batch_size, 28, 28, 1))
+    step = tf.function(model.train_step).get_concrete_function((batch, batch))
+    kinds = ("MatMul", "Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
+    operations = [operation for operation in step.graph.get_operations() if operation.type in kinds]
+    # Variables: of constants TensorFlow would compute the products once, when it compiles.
+    inputs = [[stand_in(tensor, operation) for tensor in operation.inputs] for operation in operations]
+
+    @tf.function
+    def epoch():
+        total = 0.0
+        for _ in tf.range(len(images) // batch_size):
+            for operation, values in zip(operations, inputs, strict=True):
+                total += tf.reshape(repeat(operation, values), [-1])[0]  # unused products would not be computed
+        return total
+
+    return lambda number: epoch()
+
+
+def stand_in(tensor, operation):
+    """A variable of the shape of an operation's input; for the input that says how large a gradient is to be, that size."""
+    return tf.constant(operation.outputs[0].shape) if tensor.dtype == tf.int32 else tf.Variable(tf.random.normal(tensor.shape))
+
+
+def repeat(operation, inputs):
+    """The result of the same operation, with the same attributes, on other inputs."""
+    attributes = {name: attribute for name, attribute in operation.node_def.attr.items() if not name.startswith("_")}
+    inputs = [tf.convert_to_tensor(value) for value in inputs]
+    return tf.Graph.create_op(tf.compat.v1.get_default_graph(), operation.type, inputs, attrs=attributes).outputs[0]
+
+
+if __name__ == "__main__":
+    # TensorFlow greets on standard error.
+    serve({"course": course, "stock fit": stock_fit, "tf.data recipe": recipe, "floor": floor}, sys.argv)
