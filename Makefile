@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test check notebooks study lock clean
+.PHONY: course test check notebooks study bench lock clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -25,17 +25,23 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python -c 'import glob; from dae_keras import course; [course.shrink_pictures(path) for path in glob.glob("notebooks/*.ipynb")]'
 	cp runs/full/denoised.png notebooks/images/
 
 study: $(READY)  ## repeat the heavy runs behind notebooks/tables: two to three hours on two cores
 	$(BIN)/dae-keras study
+
+bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes benchmarks/RESULTS.md, in about half an hour
+	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	$(BIN)/python benchmarks/run.py
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --upgrade --no-header --annotation-style line --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
 
 clean:  ## remove what the other verbs made, except data and runs
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv benchmarks/.venv build *.egg-info .pytest_cache .ruff_cache
 
 $(READY): requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: this course needs Python 3.11, 3.12 or 3.13; none was found. Name one: make PYTHON=/path/to/python3.12 course"; exit 1; }

@@ -4,7 +4,7 @@ import sys
 
 import jax
 import jax.numpy as jnp
-from protocol import CODE, HIDDEN, LEARNING_RATE, NOISE_LEVEL, PIXELS, serve
+from protocol import CODE, HIDDEN, LEARNING_RATE, NOISE_LEVEL, PIXELS, serve, training_images
 
 # The fastest of JAX's generators on a processor.
 jax.config.update("jax_default_prng_impl", "unsafe_rbg")
@@ -86,5 +86,7 @@ def scan_epoch(model, batch_size, images):
     return one_epoch
 
 
+CASES = {"JAX scan": scan_epoch}
+
 if __name__ == "__main__":
-    serve({"JAX scan": scan_epoch}, sys.argv)
+    serve(lambda case, model, batch_size, count: CASES[case](model, batch_size, training_images()[:count]), sys.argv[1:])

@@ -19,19 +19,20 @@ def training_images():
     return np.frombuffer(gzip.decompress(IMAGES.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28, 1)
 
 
-def serve(cases, arguments):
-    """Be the worker of one case: make it ready, then train for one epoch for every line on standard input, and answer with its seconds.
+def serve(case, arguments):
+    """Be the worker of one case: make it ready, then do its work once for every line on standard input, and answer with its seconds.
 
     Args:
-        cases: name of a case: function of model, batch size and images, that returns a function of the epoch's number. That one trains for
-            an epoch and returns its mean loss, or returns a function that does, where something is to be prepared off the clock.
-        arguments: of the command line: program, case, model, batch size, number of images.
+        case: a function of the case's name, the model's name, the batch size and the number of images. It returns a function of the round's
+            number, which does the work and returns its loss, or returns a function that does so, where something is to be prepared off
+            the clock.
+        arguments: those four, as text.
     """
-    _, case, model, batch_size, count = arguments
+    name, model, batch_size, count = arguments
     answers, sys.stdout = sys.stdout, sys.stderr  # What a framework prints is no answer.
-    epoch = cases[case](model, int(batch_size), training_images()[: int(count)])
+    work = case(name, model, int(batch_size), int(count))
     for number, _ in enumerate(sys.stdin):
-        begin, loss = time.perf_counter(), epoch(number)
+        begin, loss = time.perf_counter(), work(number)
         if callable(loss):
             begin, loss = time.perf_counter(), loss()
         seconds = time.perf_counter() - begin

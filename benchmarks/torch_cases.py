@@ -2,10 +2,26 @@
 
 import sys
 
+import numpy as np
 import torch
-from protocol import LEARNING_RATE, NOISE_LEVEL, serve
-from torch.utils.data import DataLoader, TensorDataset
+from PIL import Image
+from protocol import LEARNING_RATE, NOISE_LEVEL, serve, training_images
+from torch.utils.data import DataLoader, Dataset
 from torch_models import MODELS
+
+
+class ImagesAsTensors(Dataset):
+    """One image at a time, through a picture, to a tensor: what torchvision's MNIST with `ToTensor` does."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        picture = Image.fromarray(self.images[index, ..., 0])
+        return torch.from_numpy(np.array(picture)).view(1, 28, 28).float().div(255)
 
 
 def usual_loop(name, batch_size, images):
@@ -13,11 +29,11 @@ def usual_loop(name, batch_size, images):
     torch.manual_seed(0)
     model = MODELS[name]()
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    loader = DataLoader(TensorDataset(floats(images)), batch_size, shuffle=True)
+    loader = DataLoader(ImagesAsTensors(images), batch_size, shuffle=True)
 
     def epoch(number):
         total = 0.0
-        for (clean,) in loader:
+        for clean in loader:
             optimiser.zero_grad()
             loss = model.loss(add_noise(clean), clean)
             loss.backward()
@@ -61,13 +77,11 @@ def compiled(name, batch_size, images):
     return fused(name, batch_size, images, compiled=True)
 
 
-def floats(images):
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-
-
 def add_noise(clean):
     return (clean + NOISE_LEVEL * torch.randn_like(clean)).clamp(0, 1)
 
 
+CASES = {"PyTorch, usual loop": usual_loop, "PyTorch, fused Adam": fused, "PyTorch, `torch.compile`": compiled}
+
 if __name__ == "__main__":
-    serve({"PyTorch eager": usual_loop, "PyTorch eager, fused Adam": fused, "torch.compile": compiled}, sys.argv)
+    serve(lambda case, model, batch_size, count: CASES[case](model, batch_size, training_images()[:count]), sys.argv[1:])

@@ -83,3 +83,18 @@ class DCAE(nn.Module):
 
 
 MODELS = {"DAE": DAE, "DCAE": DCAE, "VAE": VAE}
+
+
+def load_keras_weights(model, weights):
+    """Give a model the weights of its Keras twin, in Keras's order and shapes."""
+    for parameter, weight in zip(model.parameters(), weights, strict=True):
+        weight = torch.from_numpy(weight)
+        if weight.ndim == 4:
+            weight = weight.permute(
+                3, 2, 0, 1
+            )  # (height, width, in, out) of a convolution; of a transposed one, in and out change places in both
+        elif 392 in weight.shape:
+            # Beside the DCAE's dense layers lie 7 x 7 x 8 feature maps, which PyTorch flattens maps first and Keras maps last.
+            axis = weight.shape.index(392)
+            weight = weight.unflatten(axis, (7, 7, 8)).movedim(axis + 2, axis).flatten(axis, axis + 2)
+        parameter.data = (weight.T if weight.ndim == 2 else weight).contiguous()

@@ -1,0 +1,101 @@
+"""How the time of an epoch grows with images, hidden size and batch size, and peak memory with images: growth.png; prints the tables."""
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import matplotlib
+import numpy as np
+from keras_cases import course_epochs
+from matplotlib import pyplot as plt
+from protocol import training_images
+
+from dae_keras.models import DAE
+
+matplotlib.use("Agg")
+
+HERE = Path(__file__).resolve().parent
+IMAGES = (1_000, 4_000, 15_000, 60_000, 240_000)
+HIDDEN = (100, 200, 400, 800, 1600)
+BATCH = (8, 16, 32, 64, 128, 256, 512, 1024)
+HELD = (50_000, 200_000)
+
+
+def main():
+    axes = {"images": IMAGES, "units of the hidden layers": HIDDEN, "batch size": BATCH}
+    seconds = {axis: [epoch_seconds(**{axis.split()[0]: value}) for value in values] for axis, values in axes.items()}
+    picture(axes, seconds)
+    print("## Growth\n\nSeconds of the DAE's epoch (60,000 images, 400 units, batch 32, where nothing else is said), median of three.\n")
+    print("![Three panels on doubly logarithmic axes: seconds of an epoch over images, hidden units and batch size](growth.png)\n")
+    for axis, values in axes.items():
+        print(f"| {axis} | {' | '.join(f'{value:,}' for value in values)} |\n| --- |{' ---: |' * len(values)}")
+        print(f"| seconds | {' | '.join(f'{each:.2f}' for each in seconds[axis])} |\n")
+    print(
+        "Peak memory of a process in MB, above that of TensorFlow alone, after one epoch over so many images, by the parameter `cache`.\n"
+    )
+    print(f"| cache | {' | '.join(f'{count:,}' for count in HELD)} |\n| --- |{' ---: |' * len(HELD)}")
+    for cache in ("memory", "disk", "none"):
+        print(f"| {cache} | {' | '.join(f'{peak_memory(cache, count):,.0f}' for count in HELD)} |")
+
+
+def epoch_seconds(images=60_000, units=400, batch=32):
+    """Median seconds of an epoch of the DAE as the course trains it."""
+    everything = training_images()
+    everything = np.concatenate([everything] * -(-images // len(everything)))[:images]
+    keras.backend.clear_session()
+    epoch = course_epochs(DAE(hidden_dim=units), batch, everything)
+    seconds = []
+    for number in range(4):
+        begin = time.perf_counter()
+        epoch(number)
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])  # the first one compiles
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+import dae_keras
+from dae_keras.data import batches, load
+from dae_keras.noise import training_pairs
+from dae_keras.settings import Settings
+
+cache, times = sys.argv[1], int(sys.argv[2])
+list(training_pairs(batches(np.zeros((64, 28, 28, 1), np.uint8), 32, 0), Settings()).take(1))  # TensorFlow's own part
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+images = load(Settings(cache=cache, train_images=50_000, validation_images=100, test_images=100)).train
+images = np.concatenate([images] * times) if cache == "memory" else images.repeat(times)
+for pair in training_pairs(batches(images, 32, 0), Settings()):
+    pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def peak_memory(cache, images):
+    """MB by which one epoch over 50,000 images, or a multiple, raises the peak of a new process."""
+    command = [sys.executable, "-c", MEMORY, cache, str(images // 50_000)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout.split()[-1]) / 1024
+
+
+def picture(axes, seconds):
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharey=True, layout="constrained")
+    for panel, (axis, values) in zip(panels, axes.items(), strict=True):
+        panel.loglog(values, seconds[axis], "o-", color="black")
+        proportional = [seconds[axis][-1] * value / values[-1] for value in values]
+        if axis != "batch size":
+            panel.loglog(values, proportional, ":", color="grey", label="proportional")
+            panel.legend()
+        panel.set_xlabel(axis)
+        panel.set_xticks(values, [f"{value:,}" for value in values], rotation=45)
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("seconds of an epoch")
+    figure.suptitle("The DAE's epoch on a processor")
+    figure.savefig(HERE / "growth.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Measure the course's speed against its rivals, and write RESULTS.md and growth.png. `make bench` calls it; it takes about half an hour.
+
+Every case is a process of its own that stays alive. Rounds are interleaved: each round asks every case for one epoch, one after the other,
+so that a slow minute of the machine hits all of them. The first round compiles and is not counted.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+COURSE, RIVALS = HERE.parent / ".venv/bin/python", HERE / ".venv/bin/python"
+
+# Case: its script, its interpreter, the models it knows.
+EVERY = ("DAE", "DCAE", "VAE")
+TRAINING = {
+    "this course": ("keras_cases.py", COURSE, EVERY),
+    "Keras `fit` on arrays": ("keras_cases.py", COURSE, EVERY),
+    "Keras, usual `tf.data`": ("keras_cases.py", COURSE, EVERY),
+    "PyTorch, usual loop": ("torch_cases.py", RIVALS, EVERY),
+    "PyTorch, fused Adam": ("torch_cases.py", RIVALS, EVERY),
+    "PyTorch, `torch.compile`": ("torch_cases.py", RIVALS, EVERY),
+    "JAX scan": ("jax_cases.py", RIVALS, ("DAE", "VAE")),
+    "floor": ("keras_cases.py", COURSE, EVERY),
+}
+INFERENCE = {
+    "Keras `predict`": ("inference.py", COURSE),
+    "Keras, `tf.function`": ("inference.py", COURSE),
+    "PyTorch": ("inference.py", RIVALS),
+    "ONNX Runtime": ("inference.py", RIVALS),
+}
+IMAGES = {"DAE": 60_000, "VAE": 60_000, "DCAE": 6_000}  # an epoch's
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rounds", type=int, default=5, help="counted rounds of every case (default 5)")
+    rounds = options.parse_args().rounds
+    sections = [training(rounds), inference(rounds), start(rounds), growth()]
+    (HERE / "RESULTS.md").write_text("\n".join([heading(rounds), *sections]))
+
+
+def heading(rounds):
+    course, rivals = (versions(python) for python in (COURSE, RIVALS))
+    return f"""# How fast it is
+
+Made by `make bench` on {time.strftime("%Y-%m-%d")}: {processor()}, {os.cpu_count()} cores, no GPU.
+
+- Course: {", ".join(course)}.
+- Rivals: {", ".join(rivals)}.
+
+Medians of {rounds} rounds, every case once in each, after one that compiles. Times move from machine to machine: the ratios are the point.
+"""
+
+
+def processor():
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def versions(python):
+    script = """
+import importlib.metadata as m, platform
+print("Python " + platform.python_version())
+for name in ("tensorflow", "keras", "torch", "jax", "onnxruntime"):
+    try: print(name, m.version(name))
+    except m.PackageNotFoundError: pass
+"""
+    return subprocess.run([python, "-c", script], check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def interleaved(commands, rounds):
+    """Run a worker for each command; ask all of them for one answer a round.
+
+    Args:
+        commands: name of a case: command line of its worker, which answers every line on its input by a line of JSON.
+        rounds: how many rounds count; one more comes before them.
+
+    Returns:
+        Name of a case: list of its answers.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = {}
+        for name, command in commands.items():
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=HERE)
+            workers[name] = stack.enter_context(process)
+            stack.callback(process.kill)
+            ask(name, process)
+        answers = {name: [] for name in commands}
+        for _ in range(rounds):
+            for name, process in workers.items():
+                answers[name].append(ask(name, process))
+    return answers
+
+
+def ask(name, process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        sys.exit(f"{name} failed:\n{process.stderr.read()}")
+    return json.loads(answer)
+
+
+def training(rounds):
+    """Seconds and loss of an epoch, for every model, batch size and way to train."""
+    lines = [
+        "## Training",
+        "",
+        "Seconds of an epoch: the same network, Gaussian noise of level 0.5 drawn anew for every image, Adam at 1e-3. *Ratio*: to this",
+        "course; above 1 is slower. *Loss*: mean over the last epoch, so that nobody wins by doing less.",
+        "",
+    ]
+    for model in EVERY:
+        for batch_size in (32, 128):
+            commands = {
+                name: [python, script, name, model, str(batch_size), str(IMAGES[model])]
+                for name, (script, python, models) in TRAINING.items()
+                if model in models
+            }
+            answers = interleaved(commands, rounds)
+            medians = {name: statistics.median(answer["seconds"] for answer in given) for name, given in answers.items()}
+            print(model, batch_size, {name: round(seconds, 2) for name, seconds in medians.items()}, flush=True)
+            lines += [
+                f"### {model}, batch {batch_size}, {IMAGES[model]:,} images",
+                "",
+                "| case | seconds | ratio | loss |",
+                "| --- | ---: | ---: | ---: |",
+                *(
+                    f"| {name} | {seconds:.2f} | {seconds / medians['this course']:.2f} | {loss_text(answers[name])} |"
+                    for name, seconds in medians.items()
+                ),
+                "",
+            ]
+    return "\n".join([*lines, LEGEND])
+
+
+def loss_text(answers):
+    loss = answers[-1]["loss"]
+    return "" if loss is None else f"{loss:.4f}" if loss < 1 else f"{loss:.2f}"
+
+
+LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebooks use.
+- **Keras `fit` on arrays**: `fit(noisy, clean)` with Keras's defaults; each epoch's noise is drawn off the clock.
+- **Keras, usual `tf.data`**: slices, `shuffle`, `batch`, `map`, `prefetch`, as on keras.io; otherwise Keras's defaults.
+- **PyTorch, usual loop**: one image at a time to a tensor, a `DataLoader`, Adam as it comes, `loss.item()` every step.
+- **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once an epoch.
+- **PyTorch, `torch.compile`**: the same, with noise, network and loss compiled.
+- **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit.
+- **floor**: the matrix products and convolutions of the same training step in TensorFlow, back to back, and nothing else.
+"""
+
+
+def inference(rounds):
+    """Images a second of each finished model, by runtime and batch size, on the same weights."""
+    lines = [
+        "## Inference",
+        "",
+        "Images a second, on the same weights. *Difference*: the largest of a pixel from what Keras gives.",
+        "",
+        "| model | runtime | batch 1 | batch 32 | batch 1,024 | difference |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([COURSE, "inference.py", "prepare", folder], check=True, cwd=HERE, stderr=subprocess.DEVNULL)
+        for model in EVERY:
+            speeds, differences = {name: [] for name in INFERENCE}, {name: [] for name in INFERENCE}
+            for batch_size, count in ((1, 500), (32, 10_000), (1024, 10_240)):
+                commands = {
+                    name: [python, script, name, model, str(batch_size), str(count), folder] for name, (script, python) in INFERENCE.items()
+                }
+                for name, given in interleaved(commands, rounds).items():
+                    speeds[name].append(count / statistics.median(answer["seconds"] for answer in given))
+                    differences[name] += [answer["loss"] for answer in given]
+            print(model, {name: [round(speed) for speed in each] for name, each in speeds.items()}, flush=True)
+            lines += [
+                f"| {model} | {name} | {' | '.join(f'{speed:,.0f}' for speed in speeds[name])} | {max(differences[name]):.0e} |"
+                for name in INFERENCE
+            ]
+    return "\n".join([*lines, ""])
+
+
+def start(rounds):
+    """Seconds until a learner sees something: imports, and data."""
+    cells = {name: first_imports(name) for name in sorted(path.stem for path in (HERE.parent / "notebooks").glob("*.py"))}
+    load = "import time, dae_keras\nfrom dae_keras.data import load\nfrom dae_keras.settings import Settings\n"
+    load += "begin = time.perf_counter()\nload(Settings(data_dir={folder!r}))\nprint(time.perf_counter() - begin)"
+    with tempfile.TemporaryDirectory() as empty:
+        scripts = {
+            "`import tensorflow, keras`": "import tensorflow, keras",
+            "`import dae_keras`": "import dae_keras",
+            **{f"imports of `{name}`": cell for name, cell in cells.items()},
+            "data, once prepared": load.format(folder=str(HERE.parent / "data")),
+            "data, the first time": load.format(folder=empty),
+        }
+        seconds = {name: [] for name in scripts}
+        for _ in range(rounds):
+            for name, script in scripts.items():
+                shutil.rmtree(empty)
+                shutil.copytree(HERE.parent / "data/MNIST", Path(empty) / "MNIST")
+                begin = time.perf_counter()
+                printed = subprocess.run([COURSE, "-c", script], check=True, capture_output=True, text=True, cwd=HERE.parent).stdout
+                # Data: only what `load` itself took.
+                seconds[name].append(float(printed.split()[-1]) if "data" in name else time.perf_counter() - begin)
+    print({name: round(statistics.median(each), 2) for name, each in seconds.items()}, flush=True)
+    lines = ["## Start", "", "Seconds in a new process. *Data*: what `load` takes, imports of TensorFlow not counted.", ""]
+    rows = [f"| {name} | {statistics.median(each):.1f} |" for name, each in seconds.items()]
+    return "\n".join([*lines, "| what | seconds |", "| --- | ---: |", *rows, ""])
+
+
+def first_imports(notebook):
+    """The import lines of a notebook."""
+    lines = (HERE.parent / "notebooks" / f"{notebook}.py").read_text().splitlines()
+    lines = [line for line in lines if line.startswith(("import ", "from "))]
+    # Its order matters: the package keeps TensorFlow quiet.
+    return "\n".join(lines)
+
+
+def growth():
+    """Tables and growth.png, from a process of its own."""
+    return subprocess.run([COURSE, "growth.py"], check=True, cwd=HERE, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The benchmark's own parts: that its cases train the same thing, that its floor has every product, and that its tables say what was measured."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import keras_cases
+import protocol
+import run
+
+
+@pytest.fixture(scope="module")
+def images():
+    return protocol.training_images()
+
+
+def test_its_images_are_mnist(images, raw_mnist):
+    assert np.array_equal(images, raw_mnist["train"][0])
+
+
+@pytest.mark.parametrize("name", ["DAE", "DCAE", "VAE"])
+def test_every_keras_case_reaches_the_same_loss(name, images):
+    few = images[:960]
+    cases = {case: make for case, make in keras_cases.CASES.items() if case != "floor"}
+    losses = {}
+    for case, make in cases.items():
+        epoch = make(name, 32, few)
+        for number in range(2):
+            loss = epoch(number)
+            losses[case] = loss() if callable(loss) else loss
+    # Other draws of the noise and of the order, the same start.
+    assert max(losses.values()) < 1.03 * min(losses.values())
+
+
+@pytest.mark.parametrize(("name", "products"), [("DAE", 4 + 7), ("VAE", 5 + 9)])
+def test_the_floor_has_every_product_of_a_step(monkeypatch, name, products, images):
+    # One product forwards for every dense layer; backwards two, but one for the first, whose input needs no gradient.
+    repeated = []
+    repeat = keras_cases.repeat
+    monkeypatch.setattr(keras_cases, "repeat", lambda operation, inputs: repeated.append(operation.type) or repeat(operation, inputs))
+    assert keras_cases.floor(name, 32, images[:64])(0) is None
+    assert repeated == ["MatMul"] * products
+
+
+def test_a_repeated_product_is_the_product(images):
+    left, right = tf.random.normal((3, 4)), tf.random.normal((5, 4))
+    graph = tf.function(lambda a, b: tf.matmul(a, b, transpose_b=True)).get_concrete_function(left, right).graph
+    [operation] = [each for each in graph.get_operations() if each.type == "MatMul"]
+    assert np.allclose(tf.function(lambda: keras_cases.repeat(operation, [left, right]))(), left @ tf.transpose(right))
+
+
+def test_rounds_are_interleaved_and_the_first_is_not_counted(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import sys, json\n"
+        "for number, _ in enumerate(sys.stdin):\n"
+        f"    open({str(tmp_path / 'order')!r}, 'a').write(sys.argv[1])\n"
+        "    print(json.dumps({'seconds': number, 'loss': None}), flush=True)\n"
+    )
+    answers = run.interleaved({name: [sys.executable, script, name] for name in "ab"}, 2)
+    assert {name: [answer["seconds"] for answer in given] for name, given in answers.items()} == {"a": [1, 2], "b": [1, 2]}
+    assert (tmp_path / "order").read_text() == "ab" + "abab"
+
+
+def test_a_case_that_fails_stops_the_benchmark_with_its_name():
+    with pytest.raises(SystemExit, match=r"broken failed:\n.*no such thing"):
+        run.interleaved({"broken": [sys.executable, "-c", "raise SystemExit('no such thing')"]}, 1)
+
+
+def test_a_worker_times_only_what_it_is_to_time(monkeypatch, capsys):
+    def case(name, model, batch_size, count):
+        assert (name, model, batch_size, count) == ("some case", "DAE", 32, 640)
+        return lambda number: lambda: 0.5 + number
+
+    monkeypatch.setattr(sys, "stdin", ["\n", "\n"])
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    protocol.serve(case, ["some case", "DAE", "32", "640"])
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["loss"] for answer in answers] == [0.5, 1.5]
+    assert all(0 <= answer["seconds"] < 0.1 for answer in answers)
