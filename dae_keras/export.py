@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib.util
-import os
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -12,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dae_keras import _silent_standard_error
 from dae_keras.training import load_checkpoint
 
 TOLERANCE = 1e-5
@@ -125,14 +124,7 @@ FORMATS = {
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep warnings and C++ logs of Keras and the converters off standard error: they tell a learner nothing. Errors still come through."""
-    sys.stderr.flush()
-    standard_error = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere, warnings.catch_warnings():
+    """Keep warnings and logs of Keras and the converters from a learner."""
+    with warnings.catch_warnings(), _silent_standard_error():
         warnings.simplefilter("ignore")
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(standard_error, 2)
-            os.close(standard_error)
+        yield

@@ -159,10 +159,7 @@ def train(model, pairs, validation, settings, name=None):
         # Of a smaller last batch a device may get no image at all, and the mean of none is NaN.
         pairs = pairs.take(settings.train_images // settings.batch_size)
     compile_model(model, settings, len(pairs))
-    nan_message = (
-        f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
-        f"Nothing was saved as {checkpoint.name}."
-    )
+    cause = None
     try:
         history = model.fit(
             pairs,
@@ -172,15 +169,18 @@ def train(model, pairs, validation, settings, name=None):
             verbose=0,
             shuffle=False,  # The pipeline shuffles.
         ).history
+        # The last step of an epoch can spoil the weights unseen by the training loss.
+        finite = all(map(math.isfinite, history["val_loss"]))
     except RuntimeError as error:
         if "NaN or Inf" not in str(error):
             raise
+        cause, finite = error, False
+    if not finite:
         best.unlink(missing_ok=True)
-        raise TrainingError(nan_message) from error
-    # The last step of an epoch can spoil the weights unseen by the training loss.
-    if not all(map(math.isfinite, history["val_loss"])):
-        best.unlink(missing_ok=True)
-        raise TrainingError(nan_message)
+        raise TrainingError(
+            f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
+            f"Nothing was saved as {checkpoint.name}."
+        ) from cause
     model.load_weights(best)
     best.replace(checkpoint)
     return model, history

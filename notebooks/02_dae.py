@@ -172,6 +172,7 @@ print(f"after 157 gradient steps: PSNR {metrics.measure(clean, plain.predict(noi
 # - **fresh noise** in every epoch, so that there is nothing to learn by heart;
 # - a **learning rate** that rises for the first 5 % of the steps and then falls to zero along a cosine, with `learning_rate` as its mean
 #   (averaging the weights instead, by Keras's `SwapEMAWeights`, gained nothing on top of it: 18.77 against 18.78 dB on the validation images);
+# - **speed**: Adam's update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one call of the compiled function;
 # - Keras's **callbacks**: the weights of the epoch with the lowest validation loss are kept, curves go to TensorBoard
 #   (`tensorboard --logdir runs/full/logs`) and to a CSV file, and a loss that is not a number stops everything with an error.
 

@@ -1,4 +1,4 @@
-"""The benchmark's own parts: that its cases train the same thing, that its floor has every product, and that its tables say what was measured."""
+"""The benchmark's own parts: its cases train the same thing, its floor has every product, its rounds are interleaved."""
 
 import json
 import sys
