@@ -36,7 +36,7 @@ DENOISERS = {
     "VAE": lambda settings, steps: VAE(settings.hidden_dim, settings.latent_dim, warm_up_steps=round(settings.kl_warm_up * steps)),
 }
 SEEDS = (0, 1, 2)
-# The strongest model: twice the width, three times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
+# The strongest model: twice the width, six times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
 # has instructions for them.
 AT_LENGTH = {"filters": 64, "epochs": 64, "batch_size": 128, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"}
 
@@ -87,7 +87,8 @@ def denoiser_line(label, name, record):
         "epochs": record["settings"]["epochs"],
         "weights": record["weights"],
         "code numbers": record["code_numbers"],
-        "minutes": f"{sum(record['epoch_seconds']) / 60:.1f}",
+        # The median epoch, times their number: a pause of the machine in one of them does not count.
+        "minutes": f"{np.median(record['epoch_seconds']) * len(record['epoch_seconds']) / 60:.1f}",
         "PSNR": f"{record['psnr']:.3f}",
         "SSIM": f"{record['ssim']:.4f}",
     }

@@ -214,7 +214,7 @@ for better, worse in (("DCAE_skip", "DCAE"), ("DCAE", "DAE"), ("DAE", "VAE"), ("
 #
 # Another seed means other first weights, another order of the images, other training noise. The data, the split and the noise of the test images stay
 # (`data_seed`). Each network was trained with three seeds; so was the best-known public rival, the **convolutional autoencoder of the Keras blog**, with
-# this course's noise, ten epochs and schedule. And one network was trained **at length**: the DCAE with skips at twice the width, for 30 epochs. That takes too long
+# this course's noise, ten epochs and schedule. And one network was trained **at length**: the DCAE with skips at twice the width, for 64 epochs. That takes too long
 # for a notebook: `dae-keras study seeds` repeats all of it and writes the table `notebooks/tables/denoisers.csv`, which is shown here.
 
 # %%

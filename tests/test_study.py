@@ -139,7 +139,7 @@ def asked(monkeypatch, few_images):
     def finished(name, settings, tests=()):
         calls.append((name, settings))
         elsewhere = [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests]
-        values = {"weights": 7, "code_numbers": 3, "epoch_seconds": [30.0, 60.0], "psnr": 20.12345, "ssim": 0.81234, "elsewhere": elsewhere}
+        values = {"weights": 7, "code_numbers": 3, "epoch_seconds": [30.0, 30.0, 600.0], "psnr": 20.12345, "ssim": 0.81234, "elsewhere": elsewhere}
         return {"settings": settings.as_dict(), **values}
 
     monkeypatch.setattr(study, "finished", finished)
@@ -162,7 +162,7 @@ def test_the_seeds_differ_in_nothing_but_the_seed(small_course, asked):
         "PSNR": "20.123",
         "SSIM": "0.8123",
     }
-    assert (rows[-1]["method"], rows[-1]["model"], rows[-1]["epochs"]) == ("DCAE_skip at length", "DCAE_skip", "32")
+    assert (rows[-1]["method"], rows[-1]["model"], rows[-1]["epochs"]) == ("DCAE_skip at length", "DCAE_skip", "64")
     for name, settings in asked[:-1]:
         assert settings == Settings(seed=settings.seed, run_dir=settings.run_dir), name
         assert settings.is_standard
