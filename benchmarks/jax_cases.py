@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 from protocol import CODE, HIDDEN, LEARNING_RATE, NOISE_LEVEL, PIXELS, serve, training_images
 
-# The fastest of JAX's generators on a processor.
-jax.config.update("jax_default_prng_impl", "unsafe_rbg")
-
 
 def initial_weights(model, key):
     """Glorot-uniform kernels and zero biases, as Keras's Dense starts them."""
@@ -49,8 +46,9 @@ def adam(weights, gradients, moments, step):
     return weights, (first, second)
 
 
-def scan_epoch(model, batch_size, images):
+def scan_epoch(model, batch_size, images, generator="threefry2x32"):
     """A function that trains for one epoch and returns its mean loss."""
+    jax.config.update("jax_default_prng_impl", generator)
     images = jnp.asarray(images.reshape(-1, PIXELS))
     loss_function = {"DAE": dae_loss, "VAE": vae_loss}[model]
     key = jax.random.key(0)
@@ -86,7 +84,12 @@ def scan_epoch(model, batch_size, images):
     return one_epoch
 
 
-CASES = {"JAX scan": scan_epoch}
+def hardware_generator(model, batch_size, images):
+    return scan_epoch(model, batch_size, images, "unsafe_rbg")
+
+
+CASES = {"JAX scan": scan_epoch, "JAX scan, `unsafe_rbg`": hardware_generator}
+
 
 if __name__ == "__main__":
     serve(lambda case, model, batch_size, count: CASES[case](model, batch_size, training_images()[:count]), sys.argv[1:])

@@ -30,6 +30,7 @@ TRAINING = {
     "PyTorch, fused Adam": ("torch_cases.py", RIVALS, EVERY),
     "PyTorch, `torch.compile`": ("torch_cases.py", RIVALS, EVERY),
     "JAX scan": ("jax_cases.py", RIVALS, ("DAE", "VAE")),
+    "JAX scan, `unsafe_rbg`": ("jax_cases.py", RIVALS, ("DAE", "VAE")),
     "floor": ("keras_cases.py", COURSE, EVERY),
 }
 INFERENCE = {
@@ -158,7 +159,8 @@ LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebo
 - **PyTorch, usual loop**: one image at a time to a tensor, a `DataLoader`, Adam as it comes, `loss.item()` every step.
 - **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once an epoch.
 - **PyTorch, `torch.compile`**: the same, with noise, network and loss compiled.
-- **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit.
+- **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit. Noise from JAX's usual
+  generator, and from the one it calls unsafe, which is faster in small batches.
 - **floor**: the matrix products and convolutions of the same training step in TensorFlow, back to back, and nothing else.
 """
 
