@@ -27,7 +27,7 @@
 # - look into a code of 20 numbers.
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 25 minutes to read; on two
-# CPU cores the training takes under a minute.
+# CPU cores each of the three trainings takes under half a minute.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.

@@ -27,7 +27,7 @@
 # - look at best and worst cases before you believe a mean.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:** 30
-# minutes to read; the code runs in about three minutes.
+# minutes to read; the code runs in two to three minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -251,8 +251,8 @@ Markdown(
 # %% [markdown]
 # The seeds agree within a few hundredths of a decibel; networks differ by ten times as much and more. The Keras blog's network is a serious
 # rival: **20.3 dB** with a twentieth of the weights, more than the DAE. But it hands over 1,568 numbers for an image of 784. The DCAE is
-# **0.7 dB** better through a code of 128. Skips add **0.35 dB** without a weight more, and no code is left. At length, with three times
-# the weights, the same network reaches **21.65 dB** and an SSIM of 0.904: twenty-two minutes of training for the last quarter of a decibel.
+# **0.7 dB** better through a code of 128. Skips add **0.33 dB** without a weight more, and no code is left. At length, with three times
+# the weights, the same network reaches **21.74 dB** and an SSIM of 0.906: forty-two minutes of training for the last third of a decibel.
 #
 # ## Filters, given every chance
 #
@@ -314,7 +314,7 @@ plots.bars(dict(sorted(ladder.items(), key=lambda item: item[1])), "From doing n
 # reason: they treat every place of every picture alike, and the linear filter has learned where digits have ink.
 #
 # Without a filter: the mean image alone has 11.9 dB, more than the noisy input. PCA shows what a code of 20 numbers is worth to a *linear* encoder
-# and decoder: 16.9 dB of the clean image itself, 14.5 dB of the noisy one. The DAE makes 18.7 dB of the noisy image with a code as short. That is the
+# and decoder: 16.9 dB of the clean image itself, 14.5 dB of the noisy one. The DAE makes 18.8 dB of the noisy image with a code as short. That is the
 # worth of its curved layers.
 
 # %%
@@ -371,8 +371,8 @@ plots.bars(misread, "Digits misread by a small classifier", "what it reads", "mi
 # %% [markdown]
 # *The figure: bars of the share of misread digits for clean images, noisy input, each method's output, and the classifier trained on noisy images.*
 #
-# The classifier that reads 98.3 % of clean digits is down to 73 % on noisy ones. Behind a denoiser it recovers: 94.5 % behind the DAE, 93.3 % behind the VAE,
-# 97.1 % behind the DCAE and **97.4 % behind the DCAE with skips**, which is more than the **95.9 %** of the rival that learned to read noise. So a good denoiser pays, and one that is not so
+# The classifier that reads 98.3 % of clean digits is down to 73 % on noisy ones. Behind a denoiser it recovers: 94.4 % behind the DAE, 93.3 % behind the VAE,
+# 97.2 % behind the DCAE and **97.5 % behind the DCAE with skips**, which is more than the **95.9 %** of the rival that learned to read noise. So a good denoiser pays, and one that is not so
 # good does not: behind DAE, VAE and linear filter the digits are read less well than by the rival. The linear filter is a decibel worse than the DAE and as
 # good to read by: decibels are not legibility.
 #
@@ -456,7 +456,7 @@ if settings.is_standard:
 
 # %% [markdown]
 # Say it plainly. At level 0.1, **doing nothing beats the DAE and the VAE** by three decibels and more: a code of 20 numbers cannot even copy a clean
-# digit. And **a linear filter that was fitted at 0.1 beats every network here**, with 27.5 dB to the 25 of the best: the networks expect thick
+# digit. And **a linear filter that was fitted at 0.1 beats every network here**, with 27.5 dB to the 25.5 of the best: the networks expect thick
 # noise that is not there. From 0.2 to 0.7 the DCAE with skips is ahead. Above the level of training everything falls, since nobody has seen such
 # noise; at 1.0 the DAE, with its 20 numbers, is best.
 #
