@@ -12,6 +12,7 @@ from protocol import LEARNING_RATE, NOISE_LEVEL, serve, training_images
 
 from dae_keras import training
 from dae_keras.data import batches
+from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.noise import training_pairs
 from dae_keras.settings import Settings
@@ -29,8 +30,15 @@ def course(name, batch_size, images):
     return course_epochs(new_model(name), batch_size, images)
 
 
-def course_epochs(model, batch_size, images):
-    settings = Settings(batch_size=batch_size, learning_rate=LEARNING_RATE, learning_rate_schedule="constant", noise_level=NOISE_LEVEL)
+def course_xla(name, batch_size, images):
+    """The same with `jit_compile: on`."""
+    return course_epochs(new_model(name), batch_size, images, jit_compile="on")
+
+
+def course_epochs(model, batch_size, images, **changes):
+    """A function that trains a model for an epoch with the course's pipeline and optimiser, and returns its mean loss."""
+    constant = {"learning_rate": LEARNING_RATE, "learning_rate_schedule": "constant", "noise_level": NOISE_LEVEL}
+    settings = Settings(batch_size=batch_size, **constant, **changes)
     pairs = training_pairs(batches(images, batch_size, settings.seed), settings)
     training.compile_model(model, settings, len(pairs))
     return lambda number: model.fit(pairs, verbose=0, shuffle=False).history["loss"][0]
@@ -60,6 +68,30 @@ def recipe(name, batch_size, images):
     pairs = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(batch_size).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
     pairs = pairs.prefetch(tf.data.AUTOTUNE)
     return lambda number: model.fit(pairs, verbose=0).history["loss"][0]
+
+
+def bare_loop(name, batch_size, images):
+    """A whole epoch in one TensorFlow function, without `tf.data` and `fit`: resident images, noise in the step, the fused Adam."""
+    model = new_model(name)
+    model.compile(FusedAdam(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
+    model.optimizer.build(model.trainable_variables)
+    images = tf.constant(images)
+
+    @tf.function
+    def epoch():
+        total, steps = 0.0, len(images) // batch_size
+        order = tf.random.shuffle(tf.range(len(images)))
+        for step in tf.range(steps):
+            clean = tf.cast(tf.gather(images, order[step * batch_size : (step + 1) * batch_size]), tf.float32) / 255
+            noisy = tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(tf.shape(clean)), 0, 1)
+            with tf.GradientTape() as tape:
+                loss = model.compute_losses(noisy, clean)[0] if name == "VAE" else model.compute_loss(noisy, clean, model(noisy))
+            gradients = tape.gradient(loss, [weight.value for weight in model.trainable_variables])
+            model.optimizer.apply(gradients, model.trainable_variables)
+            total += loss
+        return total / steps
+
+    return lambda number: float(epoch())
 
 
 def stock_model(name):
@@ -106,7 +138,15 @@ def repeat(operation, inputs):
     return tf.Graph.create_op(tf.compat.v1.get_default_graph(), operation.type, inputs, attrs=attributes).outputs[0]
 
 
-CASES = {"this course": course, "Keras `fit` on arrays": stock_fit, "Keras, usual `tf.data`": recipe, "floor": floor}
+CASES = {
+    "this course": course,
+    "this course, XLA": course_xla,
+    "Keras `fit` on arrays": stock_fit,
+    "Keras, usual `tf.data`": recipe,
+    "TensorFlow, bare loop": bare_loop,
+    "floor": floor,
+}
+
 
 if __name__ == "__main__":
     serve(lambda case, model, batch_size, count: CASES[case](model, batch_size, training_images()[:count]), sys.argv[1:])

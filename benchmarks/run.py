@@ -24,8 +24,10 @@ COURSE, RIVALS = HERE.parent / ".venv/bin/python", HERE / ".venv/bin/python"
 EVERY = ("DAE", "DCAE", "VAE")
 TRAINING = {
     "this course": ("keras_cases.py", COURSE, EVERY),
+    "this course, XLA": ("keras_cases.py", COURSE, EVERY),
     "Keras `fit` on arrays": ("keras_cases.py", COURSE, EVERY),
     "Keras, usual `tf.data`": ("keras_cases.py", COURSE, EVERY),
+    "TensorFlow, bare loop": ("keras_cases.py", COURSE, EVERY),
     "PyTorch, usual loop": ("torch_cases.py", RIVALS, EVERY),
     "PyTorch, fused Adam": ("torch_cases.py", RIVALS, EVERY),
     "PyTorch, `torch.compile`": ("torch_cases.py", RIVALS, EVERY),
@@ -154,8 +156,10 @@ def loss_text(answers):
 
 
 LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebooks use.
+- **this course, XLA**: the same with `jit_compile: on`, by default so on a GPU only: on other processors XLA has been several times slower.
 - **Keras `fit` on arrays**: `fit(noisy, clean)` with Keras's defaults; each epoch's noise is drawn off the clock.
 - **Keras, usual `tf.data`**: slices, `shuffle`, `batch`, `map`, `prefetch`, as on keras.io; otherwise Keras's defaults.
+- **TensorFlow, bare loop**: an epoch in one function, resident images, noise in the step, the course's Adam; no `tf.data`, no `fit`.
 - **PyTorch, usual loop**: one image at a time to a tensor, a `DataLoader`, Adam as it comes, `loss.item()` every step.
 - **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once an epoch.
 - **PyTorch, `torch.compile`**: the same, with noise, network and loss compiled.

@@ -139,7 +139,14 @@ def asked(monkeypatch, few_images):
     def finished(name, settings, tests=()):
         calls.append((name, settings))
         elsewhere = [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests]
-        values = {"weights": 7, "code_numbers": 3, "epoch_seconds": [30.0, 30.0, 600.0], "psnr": 20.12345, "ssim": 0.81234, "elsewhere": elsewhere}
+        values = {
+            "weights": 7,
+            "code_numbers": 3,
+            "epoch_seconds": [30.0, 30.0, 600.0],
+            "psnr": 20.12345,
+            "ssim": 0.81234,
+            "elsewhere": elsewhere,
+        }
         return {"settings": settings.as_dict(), **values}
 
     monkeypatch.setattr(study, "finished", finished)
