@@ -50,7 +50,6 @@ class ResidualBlock(nn.Module):
     def __init__(self, filters):
         super().__init__()
         self.first, self.second = (nn.Conv2d(filters, filters, 3, padding=1) for _ in range(2))
-        nn.init.kaiming_normal_(self.first.weight)
         nn.init.zeros_(self.second.weight)
 
     def forward(self, images):
@@ -72,9 +71,11 @@ class DCAE(nn.Module):
             nn.ConvTranspose2d(2 * filters, filters, 2, stride=2), nn.ReLU(), ResidualBlock(filters),
             nn.ConvTranspose2d(filters, 1, 4, stride=2, padding=1),
         )  # fmt: skip
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.zeros_(layer.bias)
+        for convolution in self.modules():
+            if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.zeros_(convolution.bias)
+                if convolution.weight.any():  # the second ones of the blocks stay zero
+                    nn.init.kaiming_normal_(convolution.weight)
 
     def logits(self, images):
         return self.decoder(self.encoder(images))
