@@ -72,8 +72,7 @@ def recipe(name, batch_size, images):
 
 def bare_loop(name, batch_size, images):
     """A whole epoch in one TensorFlow function, without `tf.data` and `fit`: resident images, noise in the step, the fused Adam."""
-    model = new_model(name)
-    model.compile(FusedAdam(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
+    model = stock_model(name, FusedAdam)
     model.optimizer.build(model.trainable_variables)
     images = tf.constant(images)
 
@@ -94,10 +93,10 @@ def bare_loop(name, batch_size, images):
     return lambda number: float(epoch())
 
 
-def stock_model(name):
+def stock_model(name, optimizer=keras.optimizers.Adam):
     model = new_model(name)
     # The VAE's train_step holds its loss.
-    model.compile(keras.optimizers.Adam(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
+    model.compile(optimizer(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
     return model
 
 
