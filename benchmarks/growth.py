@@ -4,6 +4,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -46,7 +47,7 @@ def epoch_seconds(images=60_000, units=400, batch=32):
     everything = training_images()
     everything = np.concatenate([everything] * -(-images // len(everything)))[:images]
     keras.backend.clear_session()
-    epoch = course_epochs(DAE(hidden_dim=units), batch, everything)
+    epoch = course_epochs(partial(DAE, hidden_dim=units), batch, everything)
     seconds = []
     for number in range(4):
         begin = time.perf_counter()

@@ -27,18 +27,20 @@ def new_model(name):
 
 def course(name, batch_size, images):
     """As the notebooks train, at a constant learning rate as all cases here have it."""
-    return course_epochs(new_model(name), batch_size, images)
+    return course_epochs(MODELS[name], batch_size, images)
 
 
 def course_xla(name, batch_size, images):
     """The same with `jit_compile: on`."""
-    return course_epochs(new_model(name), batch_size, images, jit_compile="on")
+    return course_epochs(MODELS[name], batch_size, images, jit_compile="on")
 
 
-def course_epochs(model, batch_size, images, **changes):
-    """A function that trains a model for an epoch with the course's pipeline and optimiser, and returns its mean loss."""
+def course_epochs(make_model, batch_size, images, **changes):
+    """A function that trains a new model for an epoch with the course's pipeline and optimiser, and returns its mean loss."""
     constant = {"learning_rate": LEARNING_RATE, "learning_rate_schedule": "constant", "noise_level": NOISE_LEVEL}
     settings = Settings(batch_size=batch_size, **constant, **changes)
+    training.set_up(settings)
+    model = make_model()
     pairs = training_pairs(batches(images, batch_size, settings.seed), settings)
     training.compile_model(model, settings, len(pairs))
     return lambda number: model.fit(pairs, verbose=0, shuffle=False).history["loss"][0]
@@ -72,6 +74,7 @@ def recipe(name, batch_size, images):
 
 def bare_loop(name, batch_size, images):
     """A whole epoch in one TensorFlow function, without `tf.data` and `fit`: resident images, noise in the step, the fused Adam."""
+    training.set_up(Settings())  # the course's threads
     model = stock_model(name, FusedAdam)
     model.optimizer.build(model.trainable_variables)
     images = tf.constant(images)
@@ -102,6 +105,7 @@ def stock_model(name, optimizer=keras.optimizers.Adam):
 
 def floor(name, batch_size, images):
     """The matrix products and convolutions of a training step, with the same shapes, called back to back: no data, no loss, no update."""
+    training.set_up(Settings())  # the course's threads
     model = stock_model(name)
     model.optimizer.build(model.trainable_variables)
     batch = tf.TensorSpec((batch_size, 28, 28, 1))

@@ -1,5 +1,6 @@
 """Compile and fit a model from the settings: device, seeds, optimiser, callbacks, checkpoint."""
 
+import contextlib
 import csv
 import functools
 import math
@@ -12,7 +13,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from dae_keras.data import without_autotuning
+from dae_keras.data import HALF_THE_CORES, without_autotuning
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
@@ -24,7 +25,7 @@ class TrainingError(Exception):
 
 
 def set_up(settings):
-    """Make a session ready: choose the devices, set the dtype policy, seed Python, NumPy and TensorFlow.
+    """Make a session ready: choose the devices and the threads, set the dtype policy, seed Python, NumPy and TensorFlow.
 
     With `device` "all" every model made from here on has a copy on each GPU, or on each logical CPU device where there is no GPU, and each
     copy trains on its share of every batch (`tf.distribute.MirroredStrategy`). Of the same batches it learns the same; but Keras looks at a
@@ -40,6 +41,7 @@ def set_up(settings):
         TrainingError: no such GPU, or another device is already in use in this Python process, or a batch cannot be shared evenly.
     """
     gpus = _choose_gpus(settings.device)
+    _choose_threads()
     devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
     if len(devices) > 1 and (settings.batch_size % len(devices) or settings.batch_size > settings.train_images):
         raise TrainingError(
@@ -72,6 +74,17 @@ def _choose_gpus(device):
     except RuntimeError as error:
         raise TrainingError(f"device = {device!r}: TensorFlow already uses another one. Restart the kernel, then run again.") from error
     return [f"GPU {number}: {names[number]}" for number in numbers]
+
+
+def _choose_threads():
+    """Let an operation use half of the cores, unless TensorFlow has begun already.
+
+    With a batch of 32, dividing an operation between two threads costs more than it saves, and the independent operations of a step (two
+    products for each layer's gradients, the updates) go side by side anyway: on two cores an epoch of DAE or VAE takes three quarters of
+    the time, one of the DCAE as long as before.
+    """
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(HALF_THE_CORES)
 
 
 def learning_rate(settings, steps):

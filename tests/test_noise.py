@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from dae_keras import data, metrics
 from dae_keras import noise as noise_module
@@ -28,6 +28,16 @@ def test_gaussian_noise_is_normal_with_the_given_standard_deviation():
     # Shares within one and two standard deviations tell a normal distribution from others with the same standard deviation.
     assert np.mean(np.abs(difference) < 0.5) == pytest.approx(0.6827, abs=0.005)
     assert np.mean(np.abs(difference) < 1.0) == pytest.approx(0.9545, abs=0.003)
+
+
+def test_the_noise_follows_the_normal_distribution_and_its_two_halves_are_independent():
+    # An odd number of pixels: the pairs that Box and Muller make do not come out even.
+    noise = NOISES["gaussian"](tf.zeros((401, 25, 25, 1)), 1.0, SEED).numpy().ravel()
+    assert kstest(noise, "norm").pvalue > 0.01
+    half = (len(noise) + 1) // 2
+    first, second = noise[: half - 1], noise[half:]  # made of the same pairs of uniform numbers
+    assert np.mean(first * second) == pytest.approx(0, abs=0.01)
+    assert np.mean(first**2 * second**2) == pytest.approx(1, abs=0.03)  # they share a radius
 
 
 def test_neighbouring_pixels_and_images_get_independent_noise():

@@ -113,7 +113,7 @@ def test_a_denoiser_is_trained_once_and_measured_on_all_noises_asked_for(small_c
     # The noise of the training is among the tests: the same images, the same draw, the same score.
     assert record["elsewhere"][0]["psnr"] == pytest.approx(record["psnr"], abs=1e-5)
     assert record["elsewhere"][0]["ssim"] == pytest.approx(record["ssim"], abs=1e-5)
-    assert record["elsewhere"][1]["psnr"] != pytest.approx(record["psnr"], abs=1e-3)
+    assert record["elsewhere"][1]["psnr"] != pytest.approx(record["psnr"], abs=1e-4)
     assert (settings.run_path / "checkpoints" / "DAE.keras").is_file()
 
     capsys.readouterr()

@@ -2,6 +2,8 @@ import csv
 import math
 import random
 import shutil
+import subprocess
+import sys
 import zipfile
 
 import keras
@@ -77,6 +79,19 @@ def test_set_up_names_the_device_and_seeds_all_three_sources():
     first, again, other = draws(1), draws(1), draws(2)
     assert first == again
     assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def test_an_operation_gets_half_of_the_cores_where_tensorflow_has_not_begun():
+    script = """
+import dae_keras, os, tensorflow as tf
+from dae_keras.settings import Settings
+from dae_keras.training import set_up
+set_up(Settings())
+print(tf.config.threading.get_intra_op_parallelism_threads(), os.cpu_count())
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    threads, cores = map(int, printed.split())
+    assert threads == max(1, cores // 2)
 
 
 def test_set_up_sets_the_precision():

@@ -83,8 +83,9 @@ class VAE(keras.Model):
 
     def cross_entropy(self, targets, code):
         """-log p(x|z) in nats (n,): Bernoulli cross-entropy, summed over the pixels, of targets (n, 28, 28, 1) for codes (n, 20)."""
-        pixels = ops.binary_crossentropy(ops.cast(targets, "float32"), self.decoder_logits(code), from_logits=True)
-        return ops.sum(pixels, axis=(1, 2, 3))
+        logits = self.decoder_logits(code)
+        # -x log p - (1 - x) log(1 - p) with p = sigmoid(logit), exact for every logit; its gradient is one operation, sigmoid - x.
+        return ops.sum(ops.softplus(logits) - ops.cast(targets, "float32") * logits, axis=(1, 2, 3))
 
     def log_weights(self, z_mean, z_log_var, targets, noise, kl_weight=1.0):
         """Log importance weights of codes drawn from q(z|x): log p(x|z) + kl_weight * (log p(z) - log q(z|x)).
