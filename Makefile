@@ -20,7 +20,7 @@ test: check  ## everything CI runs: check, the quick course, its determinism, th
 check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
 	$(BIN)/jupytext --to ipynb --update notebooks/*.py

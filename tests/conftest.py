@@ -28,6 +28,12 @@ IMAGE_FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-
 LABEL_FILES = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
 
 
+def pytest_configure(config):
+    """The first run of the tests prepares MNIST, as a learner's first run does; before the workers start, so that only one does."""
+    if not hasattr(config, "workerinput"):
+        data.prepare("mnist", REPOSITORY / "data")
+
+
 @pytest.fixture(scope="session")
 def repository():
     return REPOSITORY
@@ -35,7 +41,7 @@ def repository():
 
 @pytest.fixture(scope="session")
 def mnist():
-    """The whole MNIST as the package loads it; the first run of the tests prepares it, as a learner's first run does."""
+    """The whole MNIST as the package loads it."""
     return data.load(Settings(data_dir=str(REPOSITORY / "data")))
 
 
