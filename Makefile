@@ -31,7 +31,7 @@ notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full
 study: $(READY)  ## repeat the heavy runs behind notebooks/tables: two to three hours on two cores
 	$(BIN)/dae-keras study
 
-bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes benchmarks/RESULTS.md, in about half an hour
+bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes benchmarks/RESULTS.md, in half an hour to an hour
 	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py

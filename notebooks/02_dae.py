@@ -265,10 +265,10 @@ plots.image_rows({"origin": clean[shown], "noisy": noisy_at[0.5][shown], **rows}
 # *The figure: the noisy digits, and what the three networks make of them. Trained at 0.2, digits come out smeared, with second strokes and grey
 # clouds; the rows of the other two look alike.*
 #
-# **Symptom:** at 0.5 the network trained at 0.2 smears its digits and loses **1.8 dB**, though its validation loss was the best of the three. **Cause:**
+# **Symptom:** at 0.5 the network trained at 0.2 smears its digits and loses **1.7 dB**, though its validation loss was the best of the three. **Cause:**
 # clipped noise of 0.5 lifts a black pixel to 0.2 on average; at 0.2 it was 0.08. So the network takes noise for ink; and its validation images had the mild
 # noise too, so they could not warn. **Cure:** train, and validate, at the noise you will meet. If you do not know it, train blind: at 0.5 that costs
-# 0.2 dB, and far from home, at 0.1 and at 1.0, it gains 1.2 and 0.5 dB over the specialist of 0.5.
+# 0.2 dB, and far from home, at 0.1 and at 1.0, it gains 1.2 and 0.6 dB over the specialist of 0.5.
 #
 # ## What the code has learned
 #

@@ -27,7 +27,7 @@
 # - say what skip connections carry, and what a network with skips can no longer do.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 30 minutes to read; on two CPU cores each of the two trainings
-# takes three and a half minutes.
+# takes between three and six minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -312,7 +312,7 @@ plots.image_rows(rows, "The DCAE with skips, one way cut at a time")
 # 7 × 7 maps specks appear beside them; without the 14 × 14 maps they are dim and blurred.*
 #
 # Without the 14 × 14 maps six decibels are gone and every edge with them: places travel there. Without the code only one is lost: the maps of 7 × 7 hold most of
-# what it says. (A fair cut would train each network anew; this one was trained to have all three.) The gain over the plain DCAE is **0.33 dB**, and
+# what it says. (A fair cut would train each network anew; this one was trained to have all three.) The gain over the plain DCAE is **0.34 dB**, and
 # more is to be had: notebook 5 shows this network trained at length, at twice the width.
 #
 # ## Exercises

@@ -711,8 +711,8 @@ if settings.is_standard:
     assert plain_probe >= 0.88 and plain_nearest > plain_probe
 
 # %% [markdown]
-# Read it by column. On clean input, straight cuts find the digit in the plain VAE's 20 numbers in **88 to 89 %** of the images, and the nearest neighbour in
-# **96 %**: the code knows the digit, but has it in bent regions, not behind straight walls. On noisy input the plain VAE is lost (72 and 62 %): its
+# Read it by column. On clean input, straight cuts find the digit in the plain VAE's 20 numbers in **89 %** of the images, and the nearest neighbour in
+# **96 %**: the code knows the digit, but has it in bent regions, not behind straight walls. On noisy input the plain VAE is lost (72 and 63 %): its
 # encoder has never seen noise. The encoders that have seen it read 86 to 94 %. The KL term costs the VAE little here: its code is a point or two behind the
 # DAE's, which has the same layers. The DCAE's code is best, and six times as long.
 #
