@@ -35,6 +35,11 @@ def course_xla(name, batch_size, images):
     return course_epochs(MODELS[name], batch_size, images, jit_compile="on")
 
 
+def course_bfloat16(name, batch_size, images):
+    """The same with `precision: mixed_bfloat16`."""
+    return course_epochs(MODELS[name], batch_size, images, precision="mixed_bfloat16")
+
+
 def course_epochs(make_model, batch_size, images, **changes):
     """A function that trains a new model for an epoch with the course's pipeline and optimiser, and returns its mean loss."""
     constant = {"learning_rate": LEARNING_RATE, "learning_rate_schedule": "constant", "noise_level": NOISE_LEVEL}
@@ -144,6 +149,7 @@ def repeat(operation, inputs):
 CASES = {
     "this course": course,
     "this course, XLA": course_xla,
+    "this course, bfloat16": course_bfloat16,
     "Keras `fit` on arrays": stock_fit,
     "Keras, usual `tf.data`": recipe,
     "TensorFlow, bare loop": bare_loop,

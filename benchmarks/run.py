@@ -1,4 +1,4 @@
-"""Measure the course's speed against its rivals, and write RESULTS.md and growth.png. `make bench` calls it; it takes about half an hour.
+"""Measure the course's speed against its rivals, and write RESULTS.md and growth.png. `make bench` calls it; half an hour or more.
 
 Every case is a process of its own that stays alive. Rounds are interleaved: each round asks every case for one epoch, one after the other,
 so that a slow minute of the machine hits all of them. The first round compiles and is not counted.
@@ -25,6 +25,7 @@ EVERY = ("DAE", "DCAE", "VAE")
 TRAINING = {
     "this course": ("keras_cases.py", COURSE, EVERY),
     "this course, XLA": ("keras_cases.py", COURSE, EVERY),
+    "this course, bfloat16": ("keras_cases.py", COURSE, EVERY),
     "Keras `fit` on arrays": ("keras_cases.py", COURSE, EVERY),
     "Keras, usual `tf.data`": ("keras_cases.py", COURSE, EVERY),
     "TensorFlow, bare loop": ("keras_cases.py", COURSE, EVERY),
@@ -158,7 +159,8 @@ def loss_text(answers):
 
 
 LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebooks use.
-- **this course, XLA**: the same with `jit_compile: on`, by default so on a GPU only: on other processors XLA has been several times slower.
+- **this course, XLA**: the same with `jit_compile: on`, by default so on a GPU only: on processors it gains nothing.
+- **this course, bfloat16**: the same with `precision: mixed_bfloat16`, for processors that have instructions for it.
 - **Keras `fit` on arrays**: `fit(noisy, clean)` with Keras's defaults; each epoch's noise is drawn off the clock.
 - **Keras, usual `tf.data`**: slices, `shuffle`, `batch`, `map`, `prefetch`, as on keras.io; otherwise Keras's defaults.
 - **TensorFlow, bare loop**: an epoch in one function, resident images, noise in the step, the course's Adam; no `tf.data`, no `fit`.
