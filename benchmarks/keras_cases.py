@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,19 +26,9 @@ def new_model(name):
     return MODELS[name]()
 
 
-def course(name, batch_size, images):
-    """As the notebooks train, at a constant learning rate as all cases here have it."""
-    return course_epochs(MODELS[name], batch_size, images)
-
-
-def course_xla(name, batch_size, images):
-    """The same with `jit_compile: on`."""
-    return course_epochs(MODELS[name], batch_size, images, jit_compile="on")
-
-
-def course_bfloat16(name, batch_size, images):
-    """The same with `precision: mixed_bfloat16`."""
-    return course_epochs(MODELS[name], batch_size, images, precision="mixed_bfloat16")
+def course(name, batch_size, images, **changes):
+    """As the notebooks train, at a constant learning rate as all cases here have it; `changes` are to their settings."""
+    return course_epochs(MODELS[name], batch_size, images, **changes)
 
 
 def course_epochs(make_model, batch_size, images, **changes):
@@ -148,8 +139,8 @@ def repeat(operation, inputs):
 
 CASES = {
     "this course": course,
-    "this course, XLA": course_xla,
-    "this course, bfloat16": course_bfloat16,
+    "this course, XLA": partial(course, jit_compile="on"),
+    "this course, bfloat16": partial(course, precision="mixed_bfloat16"),
     "Keras `fit` on arrays": stock_fit,
     "Keras, usual `tf.data`": recipe,
     "TensorFlow, bare loop": bare_loop,

@@ -29,7 +29,7 @@
 # - sample, interpolate and walk in a code that has no gaps, and put a number on the samples.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** 60 minutes to read; on
-# two CPU cores the whole notebook runs in two to three minutes.
+# two CPU cores the whole notebook runs in two to four minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -759,7 +759,7 @@ plots.histograms(
 # of them.*
 #
 # Turned digits are found nine times out of ten; the rest are zeros, ones and eights that a quarter turn does not spoil. Half-blank digits
-# are **hardly found**: areas of 0.55 and 0.58 are little better than a coin. They are badly explained where they end, but they have half the ink, and black pixels are cheap:
+# are **hardly found**: areas of 0.56 and 0.58 are little better than a coin. They are badly explained where they end, but they have half the ink, and black pixels are cheap:
 # reconstruction loss measures how much there is to explain as well as how strange it is. Before you use it as an alarm, try it on strangers that are simpler
 # than your data, too. (With Fashion-MNIST's files in `data/FashionMNIST/raw` the cell adds clothes: we measured areas above 0.999.)
 #

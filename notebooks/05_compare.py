@@ -201,7 +201,7 @@ for better, worse in (("DCAE_skip", "DCAE"), ("DCAE", "DAE"), ("DAE", "VAE"), ("
     interval = bootstrap((difference,), np.mean, n_resamples=1000, batch=100, method="percentile", rng=settings.seed).confidence_interval
     print(
         f"{better} over {worse}: {difference.mean():.2f} dB, from {interval.low:.2f} to {interval.high:.2f}; "
-        f"better on {np.mean(difference > 0):.0%} of the images"
+        f"better on {np.mean(difference > 0):.1%} of the images"
     )
     if settings.is_standard:
         assert interval.low > 0
@@ -309,7 +309,7 @@ plots.bars(dict(sorted(ladder.items(), key=lambda item: item[1])), "From doing n
 # *The figure: bars that rise from the noisy input over the mean image, six filters close together, and the linear filter to VAE, DAE, the Keras blog's
 # network, and the three DCAEs.*
 #
-# The bias is worth more than the filter: taking it away gains 0.7 dB for the median and **3.6 dB** for total variation, which then leads with
+# The bias is worth more than the filter: taking it away gains 0.7 dB for the median and **3.5 dB** for total variation, which then leads with
 # **16.0 dB**. Nobody who compares with an undebiased filter has beaten much. But all six stay well below the linear filter's 17.7 dB, for a simple
 # reason: they treat every place of every picture alike, and the linear filter has learned where digits have ink.
 #
