@@ -251,7 +251,7 @@ plots.lines(levels, by_level, "Three trainings of one network, tested at six lev
 
 # %% [markdown]
 # *The figure: three falling curves. The network trained at 0.2 starts two decibels above the one trained at 0.5 and drops steeply from 0.3 on, to lie
-# three below at 1.0. The blind one's curve lies between them at the left and above both at the right.*
+# two and a half below at 1.0. The blind one's curve lies between them at the left and above both at the right.*
 
 # %%
 worse = by_level[f"trained at {settings.noise_level:g}"][levels.index(0.5)] - by_level["trained at 0.2"][levels.index(0.5)]
