@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -16,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from dae_keras.results import processor
 
 HERE = Path(__file__).resolve().parent
 COURSE, RIVALS = HERE.parent / ".venv/bin/python", HERE / ".venv/bin/python"
@@ -66,14 +67,6 @@ Made by `make bench` on {time.strftime("%Y-%m-%d")}: {processor()}, {os.cpu_coun
 
 Medians of {rounds} rounds, every case once in each, after one that compiles. Times move from machine to machine: the ratios are the point.
 """
-
-
-def processor():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(": ")[2]
-    return platform.processor() or platform.machine()
 
 
 def versions(python):

@@ -1,6 +1,7 @@
 """Denoising autoencoders on MNIST in Keras 3: the package behind the course's notebooks.
 
-`import dae_keras` registers the models with Keras, so that `keras.saving.load_model("runs/full/checkpoints/DCAE.keras")` finds them.
+`import dae_keras` registers with Keras every class that a checkpoint names, models and optimiser, so that
+`keras.saving.load_model("runs/full/checkpoints/DCAE.keras")` works after it.
 """
 
 import contextlib
@@ -40,6 +41,7 @@ def _load_tensorflow_quietly():
 # The command answers `dae-keras --help` at once: it loads TensorFlow only when there is work for it.
 if Path(sys.argv[0]).stem != "dae-keras":
     _load_tensorflow_quietly()
-    from dae_keras.models import DAE, DCAE, VAE
+    from dae_keras.fused_adam import FusedAdam
+    from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 
-    __all__ = ["DAE", "DCAE", "VAE"]
+    __all__ = ["DAE", "DCAE", "VAE", "FusedAdam", "KerasBlog"]

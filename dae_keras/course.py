@@ -43,7 +43,7 @@ def run(profile="full", only=(), overrides=None):
     Raises:
         CourseError, SettingsError, DataError, TrainingError: with a message for people.
     """
-    settings = _checked_settings(profile, only, overrides or {})
+    settings = checked_settings(profile, only, overrides or {})
     run_folder = next(iter(settings.values())).run_path
     output_folder = run_folder / "notebooks"
     checked_machine = False
@@ -97,8 +97,8 @@ def notebook_parameters(path):
     return papermill.inspect_notebook(str(path))
 
 
-def _checked_settings(profile, only, overrides):
-    """Settings by notebook name, in order, every value checked."""
+def checked_settings(profile, only, overrides):
+    """Settings by notebook name, in order, every value checked. Arguments and errors as in `run`."""
     root = course_folder()
     notebooks = {path.stem: path for path in sorted((root / "notebooks").glob("*.ipynb"))}
     if not notebooks:

@@ -1,4 +1,4 @@
-"""How good a VAE is as a generative model: KL by number of the code, active numbers, importance-weighted bound, Fréchet distance."""
+"""How good a VAE is as a generative model: KL per latent dimension, active units, importance-weighted bound, Fréchet distance."""
 
 import math
 
@@ -8,8 +8,8 @@ import tensorflow as tf
 _IMAGES, _SAMPLES = 100, 50  # decoded at once: 5,000 codes fill a processor, and their pixels take 16 MB
 
 
-def kl_by_number(z_mean, z_log_var):
-    """KL divergence of q(z|x) from the standard normal prior, by number of the code.
+def kl_per_dimension(z_mean, z_log_var):
+    """KL divergence of q(z|x) from the standard normal prior, per latent dimension.
 
     Args:
         z_mean: float array (n, d).
@@ -21,8 +21,8 @@ def kl_by_number(z_mean, z_log_var):
     return 0.5 * (np.square(z_mean) + np.exp(z_log_var) - 1.0 - z_log_var)
 
 
-def active_numbers(z_mean, threshold=0.01):
-    """How many numbers of the code are active: the variance of their posterior mean over the images is above `threshold`.
+def active_units(z_mean, threshold=0.01):
+    """How many latent dimensions are active units: the variance of their posterior mean over the images is above `threshold`.
 
     Burda, Grosse and Salakhutdinov 2016, "Importance Weighted Autoencoders", section 5.2. `z_mean` is a float array (n, d).
     """
@@ -49,7 +49,7 @@ def importance_weighted_bound(model, images, targets, samples, seed=0):
     if samples < 1:
         raise ValueError(f"samples = {samples}: must be at least 1")
     if len(images) != len(targets):
-        raise ValueError(f"{len(images)} images and {len(targets)} targets: there must be one target an image")
+        raise ValueError(f"{len(images)} images and {len(targets)} targets: there must be one target per image")
 
     @tf.function
     def log_sum(z_mean, z_log_var, targets, seeds, count):
@@ -66,7 +66,7 @@ def importance_weighted_bound(model, images, targets, samples, seed=0):
             total = np.logaddexp(total, log_sum(*code, explained, seeds, min(_SAMPLES, samples - first)), dtype=np.float64)
         bounds.append(total - math.log(samples))
         if samples >= 1000 and (begin // _IMAGES + 1) % 10 == 0:
-            print(f"{samples:,} samples an image: {begin + len(batch):,} of {len(images):,} images done", flush=True)
+            print(f"{samples:,} samples per image: {begin + len(batch):,} of {len(images):,} images done", flush=True)
     return np.concatenate(bounds)
 
 

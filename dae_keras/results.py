@@ -1,9 +1,14 @@
 """What a run leaves behind: pictures and metrics.json for each model, and tables."""
 
+import contextlib
 import csv
+import functools
 import json
+import os
 import platform
+import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -39,21 +44,48 @@ def save_results(model, settings, images, metrics, history, name=None):
         "model": type(model).__name__,
         **metrics,
         "weights": model.count_params(),
-        "code_numbers": code_numbers(model),
+        "code_size": code_size(model),
         "epoch_seconds": [round(seconds, 3) for seconds in history.get("seconds", [])],
         "protocol": f"{len(images['origin']):,} test images, {noise_text(settings)}, drawn once from data_seed. {PROTOCOL}",
         "settings": settings.as_dict(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
-        },
+        **provenance(),
     }
     replace_file(folder / "metrics.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
     return folder
 
 
-def code_numbers(model):
-    """How many numbers the code of a model has: all that it hands from encoder to decoder for one image, skip connections included."""
+@functools.cache
+def provenance():
+    """Where a result comes from: a dict of `commit` (of the code; empty outside a git checkout), `machine` and `versions`."""
+    package = Path(__file__).resolve().parent
+    commit = ""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        # A mark where the package's code differs from the commit: texts and notebooks do not count.
+        described = ["git", "describe", "--always", "--exclude=*", "--abbrev=9"]
+        commit = subprocess.run(described, cwd=package, check=True, capture_output=True, text=True).stdout.strip()
+        changed = ["git", "status", "--porcelain", "--", "."]
+        commit += "+" if subprocess.run(changed, cwd=package, check=True, capture_output=True, text=True).stdout else ""
+    return {
+        "commit": commit,
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
+        },
+    }
+
+
+def processor():
+    """The processor's name, such as "AMD EPYC"."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def code_size(model):
+    """How many numbers a model hands from encoder to decoder for one image: the code, and the maps of skip connections."""
     return sum(int(np.prod(part.shape[1:])) for part in model.decoder.inputs)
 
 

@@ -60,16 +60,16 @@ class Settings:
     clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
 
     hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=65_536)
-    latent_dim: int = _parameter(20, "numbers in the code of DAE and VAE", minimum=1, maximum=65_536)
+    latent_dim: int = _parameter(20, "latent dimension: size of the code of DAE and VAE", minimum=1, maximum=65_536)
     filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=1_024)
-    code_dim: int = _parameter(128, "numbers in the code of the DCAE", minimum=1, maximum=65_536)
+    code_dim: int = _parameter(128, "size of the code of the DCAE", minimum=1, maximum=65_536)
     hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
     beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0)
     kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0)
     importance_samples: int = _parameter(
-        1, "samples of the code an image in the VAE's loss; 1: evidence lower bound", minimum=1, maximum=1_000
+        1, "samples of the latent code per image in the VAE's loss; 1: evidence lower bound", minimum=1, maximum=1_000
     )
-    bound_samples: int = _parameter(50, "samples an image of the importance-weighted bound on the test set", minimum=1, maximum=100_000)
+    bound_samples: int = _parameter(50, "samples per image in the importance-weighted bound on the test set", minimum=1, maximum=100_000)
 
     seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
     batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)

@@ -1,18 +1,21 @@
 """The heavy runs whose tables the notebooks show: run them, and write the tables."""
 
-from functools import partial
+import functools
+from dataclasses import replace
 
+import keras
 import numpy as np
 
-from dae_keras import course, metrics
+from dae_keras import course, generative, metrics
 from dae_keras.baselines import LinearFilter
 from dae_keras.data import batches, load
-from dae_keras.models import DAE, DCAE, VAE
-from dae_keras.models.keras_blog import KerasBlog
+from dae_keras.models import DAE, DCAE, VAE, KerasBlog
+from dae_keras.models.classifier import digit_classifier
+from dae_keras.models.dcae import ResidualBlock
 from dae_keras.noise import add_noise, evaluation_pair, training_pairs
-from dae_keras.results import read_metrics, read_table, save_results, save_table
+from dae_keras.results import provenance, read_metrics, read_table, save_results, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import set_up, train
+from dae_keras.training import load_checkpoint, set_up, train
 
 _BEST_SCHEDULE = {"learning_rate": 2.5e-3, "learning_rate_schedule": "cosine"}
 _BINARISED = {**_BEST_SCHEDULE, "bound_samples": 5000}
@@ -33,12 +36,31 @@ DENOISERS = {
     "DAE": lambda settings, steps: DAE(settings.hidden_dim, settings.latent_dim),
     "DCAE": lambda settings, steps: DCAE(settings.filters, settings.code_dim),
     "DCAE_skip": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True),
-    "VAE": lambda settings, steps: VAE(settings.hidden_dim, settings.latent_dim, warm_up_steps=round(settings.kl_warm_up * steps)),
+    "VAE": lambda settings, steps: VAE(
+        **{name: getattr(settings, name) for name in ("hidden_dim", "latent_dim", "beta", "hidden_layers", "importance_samples")},
+        warm_up_steps=round(settings.kl_warm_up * steps),
+    ),
 }
 SEEDS = (0, 1, 2)
+KERAS_BLOG_AT_LENGTH = {"epochs": 100}  # as many as its author gave it
 # The strongest model: twice the width, six times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
 # has instructions for them.
 AT_LENGTH = {"filters": 64, "epochs": 64, "batch_size": 128, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"}
+
+# Notebook, and what an exercise or a sentence in it varies: the model, and what differs from the defaults.
+EXERCISES = [
+    *(("02_dae", "DAE", {"latent_dim": size}) for size in (2, 5, 50, 100, 128)),
+    ("02_dae", "DAE", {"loss": "mean_squared_error"}),
+    *(("02_dae", "DAE", {"noise": "masking", "noise_level": level}) for level in (0.5, 0.2)),
+    *(("03_dcae", "DCAE", {"code_dim": size}) for size in (20, 64)),
+    ("03_dcae", "DCAE", {"filters": 16}),
+    *(("04_vae", "VAE", {"kl_warm_up": float(epochs)}) for epochs in (0, 3, 6)),
+]
+# The DCAE after a short training, by the start of the second convolution in its residual blocks.
+ABLATIONS = {"he_normal": {"epochs": 3}, "zeros": {"epochs": 3}}
+# The VAE, denoising and plain.
+VAE_EXERCISES = ({}, {"beta": 0.1}, {"beta": 4.0}, {"beta": 50.0}, {"importance_samples": 5})
+SHIFTS = (0, 1, 2, 4)  # pixels by which test images are moved
 
 LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of Gaussian noise
 KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5}  # kind: its level
@@ -74,8 +96,10 @@ def run_seeds(tables):
     for seed in SEEDS:
         settings = Settings(seed=seed, **({"run_dir": f"runs/study/seed_{seed}"} if seed else {}))
         lines += [denoiser_line(name, name, finished(name, settings)) for name in DENOISERS]
-    at_length = finished("DCAE_skip", Settings(run_dir="runs/study/at_length", **AT_LENGTH))
-    save_table(tables / "denoisers.csv", [*lines, denoiser_line("DCAE_skip at length", "DCAE_skip", at_length)])
+    for name, changes in (("KerasBlog", KERAS_BLOG_AT_LENGTH), ("DCAE_skip", AT_LENGTH)):
+        label = f"{name} at length"
+        lines.append(denoiser_line(label, name, finished(name, Settings(run_dir="runs/study/at_length", **changes))))
+    save_table(tables / "denoisers.csv", lines)
 
 
 def denoiser_line(label, name, record):
@@ -86,12 +110,101 @@ def denoiser_line(label, name, record):
         "seed": record["settings"]["seed"],
         "epochs": record["settings"]["epochs"],
         "weights": record["weights"],
-        "code numbers": record["code_numbers"],
-        # The median epoch, times their number: a pause of the machine in one of them does not count.
-        "minutes": f"{np.median(record['epoch_seconds']) * len(record['epoch_seconds']) / 60:.1f}",
+        "code size": record["code_size"],
+        "minutes": _minutes(record),
+        "validation PSNR": f"{record['validation_psnr']:.3f}",
         "PSNR": f"{record['psnr']:.3f}",
         "SSIM": f"{record['ssim']:.4f}",
+        **origin(record),
     }
+
+
+def _minutes(record):
+    # The median epoch, times their number: a pause of the machine in one of them does not count.
+    return f"{np.median(record['epoch_seconds'] or 0) * len(record['epoch_seconds']) / 60:.1f}"
+
+
+def origin(record):
+    """The columns that say where a line of a table comes from: commit, machine and versions, from a metrics.json or `provenance`."""
+    versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("python", "tensorflow", "keras"))
+    return {"commit": record["commit"], "machine": record["machine"], "versions": versions}
+
+
+def run_exercises(tables):
+    """Make every variation that an exercise or a sentence of the notebooks speaks of, at the course's defaults; write `exercises.csv`."""
+    base = Settings()
+    records = [(notebook, name, {}, finished(name, base)) for notebook, name in (("02_dae", "DAE"), ("03_dcae", "DCAE"))]
+    for notebook, name, changes in EXERCISES:
+        label = "_".join(str(part) for pair in changes.items() for part in pair)
+        # What was trained on other masking is asked about masking of one level, and so on.
+        tests = [("masking", 0.5)] if changes.get("noise") == "masking" else []
+        record = finished(name, Settings(run_dir=f"runs/study/exercises/{label}", **changes), tests)
+        records.append((notebook, name, changes, record))
+    for start, changes in ABLATIONS.items():
+        settings = Settings(run_dir=f"runs/study/exercises/start_{start}", **changes)
+        record = finished("DCAE", settings, prepare=functools.partial(_start_blocks, start))
+        records.append(("03_dcae", "DCAE", {"block start": start, **changes}, record))
+    for changes in VAE_EXERCISES:
+        label = "_".join(str(part) for pair in changes.items() for part in pair)
+        for noise, kind in (("gaussian", "denoising VAE"), ("none", "plain VAE")):
+            run_dir = f"runs/study/exercises/{kind.replace(' ', '_')}_{label or 'defaults'}"
+            records.append(("04_vae", kind, changes, finished("VAE", Settings(run_dir=run_dir, noise=noise, **changes))))
+    lines = [exercise_line(*record) for record in records]
+    for name in ("DAE", "DCAE", "DCAE_skip"):
+        record = {**finished(name, base), "epoch_seconds": []}
+        trained = {key: record[key] for key in ("settings", "weights", "epoch_seconds", "commit", "machine", "versions")}
+        lines += [
+            exercise_line("03_dcae", name, {"shift": shift}, {**trained, "psnr": psnr}) for shift, psnr in _shifted(name, base).items()
+        ]
+    save_table(tables / "exercises.csv", lines)
+
+
+def exercise_line(notebook, name, changes, record):
+    """One line of exercises.csv from a metrics.json; what a model does not have stays empty."""
+    elsewhere = {f"{test['noise']} {test['level']:g}": test["psnr"] for test in record.get("elsewhere", [])}
+
+    def number(key, digits):
+        return f"{record[key]:.{digits}f}" if key in record else ""
+
+    return {
+        "notebook": notebook,
+        "model": name,
+        "variant": "; ".join(f"{key} = {value}" for key, value in changes.items()) or "defaults",
+        "epochs": record["settings"]["epochs"],
+        "minutes": _minutes(record),
+        "weights": record["weights"],
+        "validation PSNR": number("validation_psnr", 3),
+        "PSNR": number("psnr", 3),
+        "SSIM": number("ssim", 4),
+        "masking 0.5": f"{elsewhere['masking 0.5']:.3f}" if "masking 0.5" in elsewhere else "",
+        "loss": number("loss", 2),
+        "reconstruction": number("reconstruction_loss", 2),
+        "KL": number("kl_loss", 2),
+        "k = 50": number("bound_50", 2),
+        "active units": record.get("active_units", ""),
+        "Fréchet distance": number("frechet_distance", 1),
+        **origin(record),
+    }
+
+
+def _start_blocks(start, model):
+    """Give the second convolution of every residual block the weights that an initialiser makes."""
+    for part in (model.encoder, model.decoder):
+        for layer in part.layers:
+            if isinstance(layer, ResidualBlock):
+                layer.second.kernel.assign(keras.initializers.get(start)(layer.second.kernel.shape))
+
+
+def _shifted(name, settings):
+    """PSNR of a trained denoiser on noisy test images moved to the right by so many pixels, clean ones with them: a dict by shift."""
+    images = load(settings)
+    model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+    noisy, clean = evaluation_pair(images.test, settings)
+    scores = {}
+    for shift in SHIFTS:
+        moved_noisy, moved_clean = (np.roll(batch, shift, axis=2) for batch in (noisy, clean))
+        scores[shift] = float(metrics.psnr(moved_clean, model.predict(moved_noisy, batch_size=1000, verbose=0)).mean())
+    return scores
 
 
 def run_noise(tables):
@@ -106,9 +219,10 @@ def run_noise(tables):
         for name, changes in SWEPT.items():
             settings = Settings(run_dir=f"runs/study/noise_{label}", **training, **changes)
             record = finished(name, settings, tests)
-            lines += [{"method": name, **line} for line in noise_lines(settings, record["elsewhere"])]
+            lines += [{"method": name, **line, **origin(record)} for line in noise_lines(settings, record["elsewhere"])]
         if not settings.blind:
-            lines += [{"method": "linear filter", **line} for line in noise_lines(settings, _linear_filter_elsewhere(settings, tests))]
+            elsewhere = noise_lines(settings, _linear_filter_elsewhere(settings, tests))
+            lines += [{"method": "linear filter", **line, **origin(provenance())} for line in elsewhere]
     save_table(tables / "noise.csv", lines)
 
 
@@ -127,18 +241,19 @@ def noise_lines(settings, elsewhere):
     ]
 
 
-def finished(name, settings, tests=()):
+def finished(name, settings, tests=(), prepare=None):
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
         name: in `DENOISERS`.
         settings: of the training, and of the run folder.
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
+        prepare: a function that changes the new model's weights before its training.
     """
     record_file = settings.run_path / f"{name}_test" / "metrics.json"
     if record_file.is_file():
         record = read_metrics(settings.run_path, name)
-        if record["settings"] == settings.as_dict():
+        if record["settings"] == settings.as_dict() and "validation_psnr" in record:
             print(f"{name} in {settings.run_dir}: done before with the same parameters", flush=True)
             return record
     print(f"{name} into {settings.run_dir}:", flush=True)
@@ -146,11 +261,16 @@ def finished(name, settings, tests=()):
     images = load(settings)
     pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
     model = DENOISERS[name](settings, len(pairs))
-    model, history = train(model, pairs, evaluation_pair(images.validation, settings), settings, name)
+    if prepare:
+        prepare(model)
+    validation = evaluation_pair(images.validation, settings)
+    model, history = train(model, pairs, validation, settings, name)
     noisy, clean = evaluation_pair(images.test, settings)
-    restore = partial(model.predict, batch_size=1000, verbose=0)
+    restore = functools.partial(model.predict, batch_size=1000, verbose=0)
     restored = restore(noisy)
-    scores = metrics.measure(clean, restored)
+    scores = metrics.measure(clean, restored) | {"validation_psnr": float(metrics.psnr(validation[1], restore(validation[0])).mean())}
+    if isinstance(model, VAE):
+        scores |= _as_a_generative_model(model, noisy, clean, images, settings)
     if tests:
         scores["elsewhere"] = _elsewhere(restore, images.test, settings, tests)
     save_results(model, settings, {"origin": clean, "noisy": noisy, "reconstructed": restored}, scores, history, name)
@@ -174,17 +294,43 @@ def _linear_filter_elsewhere(settings, tests):
     return _elsewhere(LinearFilter(noisy, clean), images.test, settings, tests)
 
 
+def _as_a_generative_model(model, seen, explained, images, settings):
+    """The scores of a VAE that notebook 4 measures: losses, active units, and of a plain one its bounds and the samples' distance."""
+    scores = model.evaluate(seen, explained, batch_size=500, verbose=0, return_dict=True)
+    scores["active_units"] = generative.active_units(model.encoder.predict(seen, batch_size=1000, verbose=0)[0])
+    if settings.noise == "none":
+        for samples in sorted({1, 50, settings.bound_samples}):
+            bound = generative.importance_weighted_bound(model, seen, explained, samples, settings.seed)
+            scores[f"bound_{samples}"] = -float(bound.mean())
+    if settings.binarisation == "none":
+        # The judge depends on the data and the seed alone: one for all runs.
+        features = _features(replace(Settings(), **{key: getattr(settings, key) for key in ("dataset", "data_dir", "data_seed", "seed")}))
+        samples = model.generate(len(explained), seed=settings.seed).numpy()
+        scores["frechet_distance"] = generative.frechet_distance(features(samples), features(explained))
+    return scores
+
+
+@functools.cache
+def _features(settings):
+    """The feature space of notebook 4's Fréchet distance: a function of images, from a classifier trained on clean ones."""
+    images = load(settings)
+    set_up(settings)
+    classifier = digit_classifier()
+    classifier.fit(images.train.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=5, verbose=0)
+    features = keras.Model(classifier.inputs, classifier.get_layer("features").output)
+    return functools.partial(features.predict, batch_size=1000, verbose=0)
+
+
 def run_vae(tables):
-    """Run 04_vae once for each line of `VAE_RUNS`, skip what is done, and write `vae_bounds.csv` and `vae_curves.csv`."""
-    folders = {}
+    """Train and measure a VAE for each line of `VAE_RUNS`, skip what is done, and write `vae_bounds.csv` and `vae_curves.csv`."""
+    records, folders = {}, {}
     for label, (profile, changes) in VAE_RUNS.items():
         run_dir = "runs/study/" + label.replace(", ", "_").replace(" ", "_").lower()
-        print(f"{label}: into {run_dir}", flush=True)
-        folders[label] = course.run(profile, ["04_vae"], {**changes, "run_dir": run_dir})
-    records = {label: read_metrics(folder, "VAE") for label, folder in folders.items()}
+        settings = course.checked_settings(profile, ["04_vae"], {**changes, "run_dir": run_dir})["04_vae"]
+        records[label], folders[label] = finished("VAE", settings), settings.run_path
     save_table(tables / "vae_bounds.csv", [bounds_line(label, record) for label, record in records.items()])
-    long = {label: folder for label, folder in folders.items() if VAE_RUNS[label][0] == "study"}
-    save_table(tables / "vae_curves.csv", [line for label, folder in long.items() for line in curve_lines(label, folder)])
+    long = [label for label, (profile, _) in VAE_RUNS.items() if profile == "study"]
+    save_table(tables / "vae_curves.csv", [line for label in long for line in curve_lines(label, folders[label])])
 
 
 def bounds_line(label, record):
@@ -202,7 +348,8 @@ def bounds_line(label, record):
         "reconstruction": f"{record['reconstruction_loss']:.2f}",
         "KL": f"{record['kl_loss']:.2f}",
         **{f"k = {k:,}": f"{record[f'bound_{k}']:.2f}" if f"bound_{k}" in record else "" for k in (1, 50, 5000)},
-        "active numbers": f"{record['active_numbers']} of {settings['latent_dim']}",
+        "active units": f"{record['active_units']} of {settings['latent_dim']}",
+        **origin(record),
     }
 
 
@@ -214,4 +361,4 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {"seeds": run_seeds, "noise": run_noise, "vae": run_vae}
+STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae}

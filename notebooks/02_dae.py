@@ -60,7 +60,7 @@ noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels h
 blind = False  # train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level
 clip = True  # clip noisy pixels to [0, 1]
 hidden_dim = 400  # units of the two hidden layers
-latent_dim = 20  # numbers in the code
+latent_dim = 20  # latent dimension: size of the code
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
@@ -209,6 +209,7 @@ plots.image_rows({"origin": clean[shown], "noisy": noisy[shown], "reconstructed"
 
 # %%
 scores = metrics.measure(clean, restored)
+scores["validation_psnr"] = float(metrics.psnr(validation[1], model.predict(validation[0], batch_size=1000, verbose=0)).mean())
 print(f"noisy: PSNR {start['psnr']:.2f} dB, SSIM {start['ssim']:.3f}; DAE: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}")
 if settings.is_standard:
     assert 18.7 <= scores["psnr"] <= 19.1 and 0.79 <= scores["ssim"] <= 0.83

@@ -60,7 +60,7 @@ noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels h
 blind = False  # train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level
 clip = True  # clip noisy pixels to [0, 1]
 filters = 32  # feature maps at 14 x 14; twice as many at 7 x 7
-code_dim = 128  # numbers in the code
+code_dim = 128  # size of the code
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
@@ -82,7 +82,7 @@ import numpy as np
 from dae_keras import DCAE, metrics, plots
 from dae_keras.data import batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
-from dae_keras.results import code_numbers, markdown_table, save_results
+from dae_keras.results import code_size, markdown_table, save_results
 from dae_keras.settings import Settings
 from dae_keras.training import set_up, train
 from IPython.display import Markdown
@@ -192,6 +192,7 @@ plots.image_rows({"origin": clean[shown], "noisy": noisy[shown], "reconstructed"
 
 # %%
 scores = metrics.measure(clean, restored)
+scores["validation_psnr"] = float(metrics.psnr(validation[1], model.predict(validation[0], batch_size=1000, verbose=0)).mean())
 print(f"noisy: PSNR {start['psnr']:.2f} dB, SSIM {start['ssim']:.3f}; DCAE: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}")
 if settings.is_standard:
     assert 20.8 <= scores["psnr"] <= 21.3 and 0.88 <= scores["ssim"] <= 0.90
@@ -259,7 +260,7 @@ print(f"weights of a skip connection that adds: {meeting.count_params()}")
 set_up(settings)  # the same first weights, the same noise
 u_net = DCAE(filters=settings.filters, code_dim=settings.code_dim, skips=True)
 for name, network in (("DCAE", model), ("DCAE with skips", u_net)):
-    print(f"{name}: {network.count_params():,} weights; {code_numbers(network):,} numbers from encoder to decoder, for an image of 784")
+    print(f"{name}: {network.count_params():,} weights; {code_size(network):,} numbers from encoder to decoder, for an image of 784")
 assert u_net.count_params() == model.count_params()
 
 # %% [markdown]
@@ -280,6 +281,7 @@ u_net, skip_history = train(u_net, pairs, validation, skip_settings, name="DCAE_
 # %%
 skip_restored = u_net.predict(noisy, batch_size=1000, verbose=0)
 skip_scores = metrics.measure(clean, skip_restored)
+skip_scores["validation_psnr"] = float(metrics.psnr(validation[1], u_net.predict(validation[0], batch_size=1000, verbose=0)).mean())
 save_results(
     u_net,
     skip_settings,

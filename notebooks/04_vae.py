@@ -63,12 +63,12 @@ noise_level = 0.5  # standard deviation (gaussian, speckle) or share of pixels h
 blind = False  # train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level
 clip = True  # clip noisy pixels to [0, 1]
 hidden_dim = 400  # units of each hidden layer
-latent_dim = 20  # numbers in the code
+latent_dim = 20  # latent dimension: size of the code
 hidden_layers = 1  # hidden layers of the encoder, and of the decoder
 beta = 1.0  # weight of the KL term; 1 is the evidence lower bound
 kl_warm_up = 1.0  # epochs over which the KL weight rises from 0 to beta
-importance_samples = 1  # samples of the code an image in the loss; 1: evidence lower bound
-bound_samples = 50  # samples an image of the importance-weighted bound on the test set
+importance_samples = 1  # samples of the latent code per image in the loss; 1: evidence lower bound
+bound_samples = 50  # samples per image in the importance-weighted bound on the test set
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
@@ -298,6 +298,7 @@ plots.image_rows({"origin": clean[shown], "noisy": noisy[shown], "reconstructed"
 
 # %%
 scores = metrics.measure(clean, restored)
+scores["validation_psnr"] = float(metrics.psnr(validation[1], model.predict(validation[0], batch_size=1000, verbose=0)).mean())
 print(f"noisy: PSNR {start['psnr']:.2f} dB, SSIM {start['ssim']:.3f}; VAE: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}")
 if settings.is_standard:
     assert 17.9 <= scores["psnr"] <= 18.3 and 0.74 <= scores["ssim"] <= 0.79
@@ -341,8 +342,8 @@ if settings.is_standard:
 
 # %%
 z_mean, z_log_var = plain.encoder.predict(seen, batch_size=1000, verbose=0)
-kl = generative.kl_by_number(z_mean, z_log_var)  # (10000, 20)
-active = generative.active_numbers(z_mean)
+kl = generative.kl_per_dimension(z_mean, z_log_var)  # (10000, 20)
+active = generative.active_units(z_mean)
 by_number = kl.mean(axis=0)
 order = np.argsort(by_number)[::-1]
 assert np.isclose(by_number.sum(), plain_losses["kl_loss"], rtol=1e-3)
@@ -494,20 +495,20 @@ for weight in (1 / 20, 1.0, 784 / 20, 784.0):
     collapsed = train_short(beta=weight)
     code = collapsed.encoder.predict(seen, batch_size=1000, verbose=0)
     losses = collapsed.evaluate(seen, explained, batch_size=500, verbose=0, return_dict=True)
-    silence[f"weight {weight:g}"] = np.sort(generative.kl_by_number(*code).mean(axis=0))[::-1]
+    silence[f"weight {weight:g}"] = np.sort(generative.kl_per_dimension(*code).mean(axis=0))[::-1]
     rows.append(
         {
             "weight of the KL term": f"{weight:g}",
             "reconstruction (nats)": f"{losses['reconstruction_loss']:.1f}",
             "KL (nats)": f"{losses['kl_loss']:.1f}",
             "sum: minus the bound (nats)": f"{losses['reconstruction_loss'] + losses['kl_loss']:.1f}",
-            "active numbers": generative.active_numbers(code[0]),
+            "active units": generative.active_units(code[0]),
         }
     )
 Markdown(markdown_table(rows))
 
 # %%
-assert rows[-1]["active numbers"] == 0 < rows[1]["active numbers"]
+assert rows[-1]["active units"] == 0 < rows[1]["active units"]
 plots.lines(
     np.arange(1, settings.latent_dim + 1),
     silence,
@@ -733,7 +734,7 @@ def surprise(batch):
     """Two scores an image, in nats: reconstruction loss of the mean code, and minus the bound."""
     mean, log_var = plain.encoder.predict(batch, batch_size=1000, verbose=0)
     error = 784 * metrics.bce(batch, plain.decoder.predict(mean, batch_size=1000, verbose=0))
-    return error, error + generative.kl_by_number(mean, log_var).sum(axis=1)
+    return error, error + generative.kl_per_dimension(mean, log_var).sum(axis=1)
 
 
 usual = surprise(explained)
@@ -770,7 +771,7 @@ generated = {
     **plain_losses,
     **{f"bound_{samples}": bound for samples, bound in bounds.items()},
     "decoded_mean_reconstruction": float(usual[0].mean()),
-    "active_numbers": active,
+    "active_units": active,
     "linear_probe": plain_probe,
     "nearest_neighbour": plain_nearest,
     "frechet_distance": frechet["plain VAE"],
@@ -794,7 +795,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 #
 # 1. Load `runs/full/checkpoints/DAE.keras` and decode standard normal codes with its `.decoder`. What is missing? Measure it: what is the
 #    Fréchet distance of 10,000 such images?
-# 2. Set `beta` to 0.1, 4 and 50 and run again. Watch PSNR, samples and the number of active numbers. Which `beta` denoises best, and why
+# 2. Set `beta` to 0.1, 4 and 50 and run again. Watch PSNR, samples and the number of active units. Which `beta` denoises best, and why
 #    is that not the best generator?
 # 3. Train the plain VAE just as the public reference does: `dae-keras run --profile reference`. Its test loss there is 105.6 nats after ten epochs.
 #    What do you get, and what with the course's own schedule, `-p learning_rate 2.5e-3 -p learning_rate_schedule cosine`?

@@ -69,7 +69,7 @@ from dae_keras.baselines import LinearFilter, median
 from dae_keras.data import load
 from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import add_noise, evaluation_pair, noise_text
-from dae_keras.results import code_numbers, markdown_table, read_metrics, read_table, save_table
+from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
 from dae_keras.settings import Settings, course_folder
 from dae_keras.training import load_checkpoint, set_up
 from IPython.display import Markdown, display
@@ -146,7 +146,7 @@ overview
 # %%
 scores = {name: metrics.measure(clean, result) for name, result in restored.items()}
 weights = {"linear filter": linear_filter.weights} | {name: model.count_params() for name, model in models.items()}
-code = {name: code_numbers(model) for name, model in models.items()}
+code = {name: code_size(model) for name, model in models.items()}
 print(f"{len(clean):,} test images, {noise_text(settings)}, one draw for all methods")
 Markdown(
     markdown_table(
@@ -239,7 +239,7 @@ Markdown(
                 "PSNR (dB)": mean_and_deviation(lines, "PSNR", 2),
                 "SSIM": mean_and_deviation(lines, "SSIM", 3),
                 "weights": f"{int(lines[0]['weights']):,}",
-                "numbers in the code": f"{int(lines[0]['code numbers']):,}",
+                "numbers in the code": f"{int(lines[0]['code size']):,}",
                 "epochs": lines[0]["epochs"],
                 "training (min)": mean_and_deviation(lines, "minutes", 1),
             }
@@ -391,7 +391,7 @@ rows = [
         "mse": f"{score['mse']:.4f}",
         "bce": f"{score['bce']:.3f}",
         "weights": weights.get(name),
-        "code_numbers": code.get(name),
+        "code_size": code.get(name),
         "training_seconds": f"{seconds[name]:.0f}" if seconds.get(name) else None,
     }
     for name, score in scores.items()

@@ -6,11 +6,11 @@ import pytest
 
 
 class ModelContract:
-    """Inherit with `model_class`, `small` (arguments that make a small one) and `code_numbers` (of the small one)."""
+    """Inherit with `model_class`, `small` (arguments that make a small one) and `code_size` (of the small one)."""
 
     model_class = None
     small = None
-    code_numbers = None
+    code_size = None
 
     @pytest.fixture
     def model(self):
@@ -41,7 +41,7 @@ class ModelContract:
     def test_everything_passes_through_the_code(self, model, random_images):
         encoded = model.encoder(random_images)
         code = encoded[0] if isinstance(encoded, (list, tuple)) else encoded
-        assert code.shape == (len(random_images), self.code_numbers)
+        assert code.shape == (len(random_images), self.code_size)
         assert np.allclose(model.decoder(code), model(random_images), atol=1e-6)
 
     def test_every_weight_is_used(self, model, random_images):

@@ -9,7 +9,7 @@ from dae_keras.models import DAE
 class TestContract(ModelContract):
     model_class = DAE
     small = {"hidden_dim": 24, "latent_dim": 5}  # noqa: RUF012
-    code_numbers = 5
+    code_size = 5
 
 
 def test_the_reference_network_has_the_weights_counted_by_hand():

@@ -11,7 +11,7 @@ from dae_keras.models.dcae import ResidualBlock
 class TestContract(ModelContract):
     model_class = DCAE
     small = {"filters": 3, "code_dim": 7}  # noqa: RUF012
-    code_numbers = 7
+    code_size = 7
 
 
 class TestContractWithSkips(ModelContract):

@@ -88,21 +88,21 @@ def test_a_wrong_request_is_refused(one_number, binary_images, samples, targets,
         generative.importance_weighted_bound(one_number, binary_images, binary_images[:targets], samples)
 
 
-def test_kl_by_number_is_the_known_closed_form():
+def test_kl_per_dimension_is_the_known_closed_form():
     z_mean, z_log_var = np.array([[0.0, 2.0], [1.0, 0.0]]), np.array([[0.0, 0.0], [0.0, np.log(4.0)]])
-    assert generative.kl_by_number(z_mean, z_log_var) == pytest.approx(np.array([[0.0, 2.0], [0.5, 0.5 * (4 - 1 - np.log(4))]]))
+    assert generative.kl_per_dimension(z_mean, z_log_var) == pytest.approx(np.array([[0.0, 2.0], [0.5, 0.5 * (4 - 1 - np.log(4))]]))
 
 
 def test_the_kl_of_all_numbers_is_the_models_own(random_images):
     model = VAE(hidden_dim=8, latent_dim=3)
-    kl = generative.kl_by_number(*model.encoder.predict(random_images, verbose=0))
+    kl = generative.kl_per_dimension(*model.encoder.predict(random_images, verbose=0))
     assert kl.sum(axis=1).mean() == pytest.approx(float(model.compute_losses(random_images, random_images)[2]), rel=1e-5)
 
 
 def test_a_number_is_active_if_its_mean_varies_by_more_than_a_hundredth(random_generator):
     deviations = np.sqrt([0.0, 0.008, 0.012, 1.0])
-    assert generative.active_numbers(random_generator.normal(5.0, 1.0, (200_000, 4)) * deviations) == 2
-    assert generative.active_numbers(np.full((10, 3), 7.0)) == 0
+    assert generative.active_units(random_generator.normal(5.0, 1.0, (200_000, 4)) * deviations) == 2
+    assert generative.active_units(np.full((10, 3), 7.0)) == 0
 
 
 # ------------------------------------------------------------------------------------------------------------ Fréchet distance

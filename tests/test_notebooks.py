@@ -334,7 +334,7 @@ def test_the_committed_table_of_denoisers_has_every_network_and_seed(denoisers):
     assert [(row["method"], row["model"], row["seed"]) for row in denoisers] == [*expected, ("DCAE_skip at length", "DCAE_skip", "0")]
     for name in study.DENOISERS:
         rows = [row for row in denoisers if row["method"] == name]
-        assert len({(row["weights"], row["code numbers"], row["epochs"]) for row in rows}) == 1
+        assert len({(row["weights"], row["code size"], row["epochs"]) for row in rows}) == 1
         # Three trainings, not one copied: the scores differ, and not by much.
         psnr = [float(row["PSNR"]) for row in rows]
         assert len(set(psnr)) > 1

@@ -58,7 +58,7 @@ def test_metrics_json_holds_the_numbers_and_all_that_they_depend_on(saved, setti
     assert {name: record[name] for name in ("psnr", "ssim", "mse", "bce")} == measured
     assert record["model"] == "DAE"
     assert record["weights"] == (784 * 8 + 8) + (8 * 3 + 3) + (3 * 8 + 8) + (8 * 784 + 784)
-    assert record["code_numbers"] == 3
+    assert record["code_size"] == 3
     assert record["epoch_seconds"] == [1.235, 1.0, 0.9]
     assert record["settings"] == settings.as_dict()
     assert record["settings"]["seed"] == 7
@@ -102,7 +102,7 @@ def test_metrics_json_comes_last(settings, images, monkeypatch):
     ids=["DAE", "VAE", "DCAE", "DCAE with skips", "KerasBlog"],
 )
 def test_the_numbers_in_the_code_are_counted(model, numbers):
-    assert results.code_numbers(model()) == numbers
+    assert results.code_size(model()) == numbers
 
 
 def test_a_png_keeps_every_grey_level(tmp_path):

@@ -18,7 +18,7 @@ def record(**changes):
         "kl_loss": 25.0,
         "bound_1": 90.432,
         "bound_50": 88.25,
-        "active_numbers": 18,
+        "active_units": 18,
     }
 
 
@@ -36,7 +36,7 @@ def test_a_line_of_the_bounds_names_network_targets_objective_and_what_was_measu
         "k = 1": "90.43",
         "k = 50": "88.25",
         "k = 5,000": "",
-        "active numbers": "18 of 40",
+        "active units": "18 of 40",
     }
     assert study.bounds_line("a", record(binarisation="none"))["targets"] == "grey"
     assert study.bounds_line("a", record())["objective"] == "ELBO"
@@ -108,7 +108,7 @@ def test_a_denoiser_is_trained_once_and_measured_on_all_noises_asked_for(small_c
     tests = [("gaussian", 0.5), ("masking", 0.3)]
     record = study.finished("DAE", settings, tests)
     assert record["settings"] == settings.as_dict()
-    assert record["code_numbers"] == 3
+    assert record["code_size"] == 3
     assert [(test["noise"], test["level"]) for test in record["elsewhere"]] == tests
     # The noise of the training is among the tests: the same images, the same draw, the same score.
     assert record["elsewhere"][0]["psnr"] == pytest.approx(record["psnr"], abs=1e-5)
@@ -120,7 +120,7 @@ def test_a_denoiser_is_trained_once_and_measured_on_all_noises_asked_for(small_c
     assert study.finished("DAE", settings, tests) == record
     assert "done before" in capsys.readouterr().out
     changed = Settings(run_dir="runs/study/a", epochs=1, hidden_dim=8, latent_dim=4)
-    assert study.finished("DAE", changed, tests)["code_numbers"] == 4
+    assert study.finished("DAE", changed, tests)["code_size"] == 4
 
 
 @pytest.mark.parametrize("name", list(study.DENOISERS))
@@ -141,7 +141,7 @@ def asked(monkeypatch, few_images):
         elsewhere = [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests]
         values = {
             "weights": 7,
-            "code_numbers": 3,
+            "code_size": 3,
             "epoch_seconds": [30.0, 30.0, 600.0],
             "psnr": 20.12345,
             "ssim": 0.81234,
@@ -164,7 +164,7 @@ def test_the_seeds_differ_in_nothing_but_the_seed(small_course, asked):
         "seed": "0",
         "epochs": "10",
         "weights": "7",
-        "code numbers": "3",
+        "code size": "3",
         "minutes": "1.5",
         "PSNR": "20.123",
         "SSIM": "0.8123",

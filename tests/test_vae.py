@@ -15,7 +15,7 @@ NAMES = ("loss", "reconstruction_loss", "kl_loss")
 class TestContract(ModelContract):
     model_class = VAE
     small = {"hidden_dim": 24, "latent_dim": 5, "beta": 0.5}  # noqa: RUF012
-    code_numbers = 5
+    code_size = 5
 
 
 # ------------------------------------------------------------------------------------------------- an independent implementation

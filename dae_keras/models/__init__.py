@@ -2,6 +2,7 @@
 
 from dae_keras.models.dae import DAE
 from dae_keras.models.dcae import DCAE
+from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.models.vae import VAE
 
-__all__ = ["DAE", "DCAE", "VAE"]
+__all__ = ["DAE", "DCAE", "VAE", "KerasBlog"]

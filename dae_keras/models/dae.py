@@ -13,7 +13,7 @@ class DAE(keras.Model):
 
     Args:
         hidden_dim: units of the two hidden layers.
-        latent_dim: numbers in the code.
+        latent_dim: size of the code.
     """
 
     def __init__(self, hidden_dim=400, latent_dim=20, **kwargs):

@@ -46,7 +46,7 @@ class DCAE(keras.Model):
 
     Args:
         filters: feature maps at 14 x 14; twice as many at 7 x 7.
-        code_dim: numbers in the code.
+        code_dim: size of the code.
         skips: whether feature maps go around the code.
     """
 

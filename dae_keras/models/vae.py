@@ -21,7 +21,7 @@ class VAE(keras.Model):
 
     Args:
         hidden_dim: units of each hidden layer.
-        latent_dim: numbers in the code.
+        latent_dim: size of the code.
         beta: weight of the KL term; 1 is the bound.
         hidden_layers: hidden layers of the encoder, and of the decoder.
         importance_samples: samples of the code an image in the loss, k; 1 is the evidence lower bound.
