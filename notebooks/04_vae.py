@@ -41,9 +41,15 @@ if "google.colab" in sys.modules:
     from importlib.metadata import version
     from pathlib import Path
 
-    if not Path("/content/dae-keras").exists():
-        subprocess.run(["git", "clone", "--depth=1", "https://github.com/dae-keras/dae-keras", "/content/dae-keras"], check=True)
-    os.chdir("/content/dae-keras")
+    address, folder = "https://github.com/dae-keras/dae-keras", Path("/content/dae-keras")
+    os.environ["GIT_TERMINAL_PROMPT"] = "0"  # where there is no such address, fail instead of asking for a password
+    if not folder.exists() and subprocess.run(["git", "clone", "--depth=1", address, str(folder)]).returncode:
+        raise SystemExit(
+            f"{address} could not be fetched. If your copy of the course lives elsewhere, run `make address REPO=owner/name` in it\n"
+            f"and push, or correct the address in this cell. Without GitHub: upload the course's folder as {folder.name}.zip (Files, on\n"
+            f"the left), unpack it with `!unzip -q {folder}.zip -d {folder.parent}`, and run this cell again."
+        )
+    os.chdir(folder)
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
