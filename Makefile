@@ -22,13 +22,12 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q -n 2
 
-notebooks: $(READY)  ## make the .ipynb from the .py, with the outputs of a full run
-	$(BIN)/jupytext --to ipynb --update notebooks/*.py
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
-	$(BIN)/python -c 'import glob; from dae_keras import course; [course.shrink_pictures(path) for path in glob.glob("notebooks/*.ipynb")]'
+notebooks: $(READY)  ## run the notebooks at full size for their committed outputs, and bring tables, README and every figure in prose in step
+	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py
+	$(BIN)/python -m dae_keras.pages 01_data 02_dae 03_dcae 04_vae 05_compare
 	cp runs/full/denoised.png notebooks/images/
 
-study: $(READY)  ## repeat the heavy runs behind notebooks/tables: two to three hours on two cores
+study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about four hours on two cores; then make notebooks
 	$(BIN)/dae-keras study
 
 bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes benchmarks/RESULTS.md, in half an hour to an hour

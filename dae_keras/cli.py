@@ -40,10 +40,11 @@ def _parser():
     study = commands.add_parser(
         "study",
         help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
-        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: two to three "
+        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about four "
         "hours on two cores. What is done with the same parameters is skipped.",
     )
-    study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, noise or vae; none named: all")
+    study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, exercises, noise or vae; none named: all")
+    study.add_argument("--refresh", action="store_true", help="train nothing: bring the tables in step with the runs that are there")
     study.set_defaults(call=_study)
 
     denoise = commands.add_parser(
@@ -91,7 +92,7 @@ def _study(options):
     _load_tensorflow_quietly()
     from dae_keras import study
 
-    print(f"Tables: {study.run(options.only)}")
+    print(f"Tables: {study.run(options.only, options.refresh)}")
     return 0
 
 

@@ -13,6 +13,7 @@ only stores a value, for `page(...)` elsewhere.
 
 import argparse
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ import numpy as np
 from nbclient import NotebookClient
 from PIL import Image
 
+from dae_keras import study
 from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import course_folder
 from dae_keras.training import replace_file
@@ -241,7 +243,7 @@ def prose_of(notebook):
 
 def outputs_digest(notebook):
     """A hash of all outputs: values stored for prose hold for these outputs only."""
-    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    outputs = [output.get("data", output.get("text")) for cell in notebook.cells for output in cell.get("outputs", [])]
     return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -262,8 +264,7 @@ def known_values(text, path=None):
     """The values of all expressions of a text: looked up where lookups are enough, else those stored in the notebook at `path`."""
     wanted = expressions(text)
     stored = stored_values(path) if path else {}
-    looked_up = {key: value for key, value in evaluate(wanted, {}).items() if not _is_error(value)}
-    return {expression: looked_up.get(expression, stored.get(expression, {"error": "not evaluated"})) for expression in wanted}
+    return {expression: stored.get(expression, value) if _is_error(value) else value for expression, value in evaluate(wanted, {}).items()}
 
 
 def _is_error(value):
@@ -350,21 +351,20 @@ def texts():
 
 def fill_texts():
     """Write the numbers of README.md and docs/, and those in the notebooks that come from tables."""
-    for path in texts():
-        sources = [path, path.with_suffix(".py")] if path.suffix == ".ipynb" else [path]
-        for source in sources:
-            if source.suffix == ".ipynb":
-                notebook = nbformat.read(source, as_version=4)
-                values = known_values(prose_of(notebook), source)
-                for cell in notebook.cells:
-                    if cell.cell_type == "markdown":
-                        cell.source = filled(cell.source, values)
-                replace_file(source, lambda temporary, notebook=notebook: nbformat.write(notebook, temporary))
-            else:
-                text = source.read_text(encoding="utf-8")
-                values = known_values(text, path if path.suffix == ".ipynb" else None)
-                text = filled(text, values)
-                replace_file(source, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    for path, prose in texts().items():
+        if path.suffix != ".ipynb":
+            text = filled(prose, known_values(prose))
+            replace_file(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+            continue
+        with contextlib.suppress(PageError):  # `check` tells of it
+            values = known_values(prose, path)
+            notebook, source = nbformat.read(path, as_version=4), path.with_suffix(".py")
+            for cell in notebook.cells:
+                cell.source = filled(cell.source, values) if cell.cell_type == "markdown" else cell.source
+            describe_pictures(notebook)
+            text = filled(source.read_text(encoding="utf-8"), values)
+            replace_file(path, lambda temporary, notebook=notebook: nbformat.write(notebook, temporary))
+            replace_file(source, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
 
 
 def check():
@@ -375,8 +375,11 @@ def check():
     """
     found = []
     for path, text in texts().items():
-        values = known_values(text, path if path.suffix == ".ipynb" else None)
-        found += [f"{path.name}: {problem}" for problem in problems(text, values)]
+        try:
+            values = known_values(text, path if path.suffix == ".ipynb" else None)
+            found += [f"{path.name}: {problem}" for problem in problems(text, values)]
+        except PageError as error:
+            found.append(str(error))
     if found:
         raise PageError("\n".join(found))
 
@@ -389,7 +392,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     folder = course_folder() / "notebooks"
     try:
-        for name in options.notebooks:
+        for number, name in enumerate(options.notebooks):
+            if not options.parameters and (number == 0 or name == "05_compare"):
+                study.run(refresh=True)  # the tables' lines on the course's own models, which notebooks 2 to 4 train
             run_notebook(folder / f"{name}.ipynb", dict(options.parameters))
         fill_texts()
         check()

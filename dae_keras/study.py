@@ -68,11 +68,12 @@ KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5
 SWEPT = {"DAE": {}, "DCAE_skip": {"epochs": 3}}
 
 
-def run(only=()):
+def run(only=(), refresh=False):
     """Run the studies, skip what is done, and write their tables.
 
     Args:
         only: names in `STUDIES`; empty: all.
+        refresh: train nothing; lines of runs that are there replace those in the tables, the others stay.
 
     Returns:
         The folder of the tables, `notebooks/tables` in the course folder.
@@ -86,20 +87,27 @@ def run(only=()):
     tables = course_folder() / "notebooks" / "tables"
     tables.mkdir(exist_ok=True)
     for name in only or STUDIES:
-        STUDIES[name](tables)
+        for table, lines in STUDIES[name](refresh).items():
+            if refresh:
+                lines = _merged(read_table(tables / table) if (tables / table).is_file() else [], lines)
+            if lines:
+                save_table(tables / table, lines)
     return tables
 
 
-def run_seeds(tables):
-    """Train each denoiser with each seed, and the strongest one at length; write `denoisers.csv`. Seed 0 is the course's own run."""
-    lines = []
-    for seed in SEEDS:
-        settings = Settings(seed=seed, **({"run_dir": f"runs/study/seed_{seed}"} if seed else {}))
-        lines += [denoiser_line(name, name, finished(name, settings)) for name in DENOISERS]
+def _merged(old, new):
+    """The old lines of a table, each replaced by the new one about the same run; new ones without an old one come last."""
+    about = ("method", "seed", "notebook", "model", "variant", "trained on", "trained at", "tested on", "tested at", "run", "epoch")
+    return list({tuple(str(line.get(key)) for key in about): line for line in [*old, *new]}.values())
+
+
+def run_seeds(refresh):
+    """Train each denoiser with each seed, and two at length: the lines of `denoisers.csv`. Seed 0 is the course's own run."""
+    runs = [(name, name, {"seed": seed} | ({"run_dir": f"runs/study/seed_{seed}"} if seed else {})) for seed in SEEDS for name in DENOISERS]
     for name, changes in (("KerasBlog", KERAS_BLOG_AT_LENGTH), ("DCAE_skip", AT_LENGTH)):
-        label = f"{name} at length"
-        lines.append(denoiser_line(label, name, finished(name, Settings(run_dir="runs/study/at_length", **changes))))
-    save_table(tables / "denoisers.csv", lines)
+        runs.append((f"{name} at length", name, {"run_dir": "runs/study/at_length", **changes}))
+    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, name, changes in runs]
+    return {"denoisers.csv": [denoiser_line(*each) for each in records if each[-1]]}
 
 
 def denoiser_line(label, name, record):
@@ -130,33 +138,33 @@ def origin(record):
     return {"commit": record["commit"], "machine": record["machine"], "versions": versions}
 
 
-def run_exercises(tables):
-    """Make every variation that an exercise or a sentence of the notebooks speaks of, at the course's defaults; write `exercises.csv`."""
-    base = Settings()
-    records = [(notebook, name, {}, finished(name, base)) for notebook, name in (("02_dae", "DAE"), ("03_dcae", "DCAE"))]
+def run_exercises(refresh):
+    """Make every variation that an exercise or a sentence of a notebook speaks of, else at the defaults: the lines of `exercises.csv`."""
+    records = [("02_dae", "DAE", {}, finished("DAE", Settings(), refresh=refresh))]
+    records += [("03_dcae", name, {}, finished(name, Settings(), refresh=refresh)) for name in ("DCAE", "DCAE_skip")]
     for notebook, name, changes in EXERCISES:
-        label = "_".join(str(part) for pair in changes.items() for part in pair)
-        # What was trained on other masking is asked about masking of one level, and so on.
+        # What was trained on other masking is asked about masking of one level.
         tests = [("masking", 0.5)] if changes.get("noise") == "masking" else []
-        record = finished(name, Settings(run_dir=f"runs/study/exercises/{label}", **changes), tests)
-        records.append((notebook, name, changes, record))
+        settings = Settings(run_dir=f"runs/study/exercises/{_label(changes)}", **changes)
+        records.append((notebook, name, changes, finished(name, settings, tests, refresh=refresh)))
     for start, changes in ABLATIONS.items():
         settings = Settings(run_dir=f"runs/study/exercises/start_{start}", **changes)
-        record = finished("DCAE", settings, prepare=functools.partial(_start_blocks, start))
+        record = finished("DCAE", settings, prepare=functools.partial(_start_blocks, start), refresh=refresh)
         records.append(("03_dcae", "DCAE", {"block start": start, **changes}, record))
     for changes in VAE_EXERCISES:
-        label = "_".join(str(part) for pair in changes.items() for part in pair)
         for noise, kind in (("gaussian", "denoising VAE"), ("none", "plain VAE")):
-            run_dir = f"runs/study/exercises/{kind.replace(' ', '_')}_{label or 'defaults'}"
-            records.append(("04_vae", kind, changes, finished("VAE", Settings(run_dir=run_dir, noise=noise, **changes))))
-    lines = [exercise_line(*record) for record in records]
-    for name in ("DAE", "DCAE", "DCAE_skip"):
-        record = {**finished(name, base), "epoch_seconds": []}
-        trained = {key: record[key] for key in ("settings", "weights", "epoch_seconds", "commit", "machine", "versions")}
-        lines += [
-            exercise_line("03_dcae", name, {"shift": shift}, {**trained, "psnr": psnr}) for shift, psnr in _shifted(name, base).items()
-        ]
-    save_table(tables / "exercises.csv", lines)
+            settings = Settings(run_dir=f"runs/study/exercises/{kind.replace(' ', '_')}_{_label(changes)}", noise=noise, **changes)
+            records.append(("04_vae", kind, changes, finished("VAE", settings, refresh=refresh)))
+    lines = [exercise_line(*each) for each in records if each[-1]]
+    for _, name, _, record in [each for each in records[:3] if each[-1]]:
+        trained = {key: record[key] for key in ("settings", "weights", "commit", "machine", "versions")}
+        for shift, psnr in _shifted(name, Settings()).items():
+            lines.append(exercise_line("03_dcae", name, {"shift": shift}, {**trained, "epoch_seconds": [], "psnr": psnr}))
+    return {"exercises.csv": lines}
+
+
+def _label(changes):
+    return "_".join(str(part) for pair in changes.items() for part in pair) or "defaults"
 
 
 def exercise_line(notebook, name, changes, record):
@@ -207,8 +215,8 @@ def _shifted(name, settings):
     return scores
 
 
-def run_noise(tables):
-    """Train DAE and DCAE_skip, and fit the linear filter, at each level, blind, and on each kind of noise; measure on all; `noise.csv`."""
+def run_noise(refresh):
+    """Train DAE and DCAE_skip, and fit the linear filter, at each level, blind, and on each kind of noise: the lines of `noise.csv`."""
     trainings = [{"noise_level": level} for level in LEVELS]
     trainings += [{"noise": kind, "noise_level": level} for kind, level in KINDS.items() if kind != "gaussian"]
     trainings += [{"blind": True}]
@@ -218,12 +226,13 @@ def run_noise(tables):
         label = "_".join(str(value) for value in training.values()) if "blind" not in training else "blind"
         for name, changes in SWEPT.items():
             settings = Settings(run_dir=f"runs/study/noise_{label}", **training, **changes)
-            record = finished(name, settings, tests)
-            lines += [{"method": name, **line, **origin(record)} for line in noise_lines(settings, record["elsewhere"])]
-        if not settings.blind:
+            record = finished(name, settings, tests, refresh=refresh)
+            if record:
+                lines += [{"method": name, **line, **origin(record)} for line in noise_lines(settings, record["elsewhere"])]
+        if not settings.blind and not refresh:
             elsewhere = noise_lines(settings, _linear_filter_elsewhere(settings, tests))
             lines += [{"method": "linear filter", **line, **origin(provenance())} for line in elsewhere]
-    save_table(tables / "noise.csv", lines)
+    return {"noise.csv": lines}
 
 
 def noise_lines(settings, elsewhere):
@@ -241,7 +250,7 @@ def noise_lines(settings, elsewhere):
     ]
 
 
-def finished(name, settings, tests=(), prepare=None):
+def finished(name, settings, tests=(), prepare=None, refresh=False):
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
@@ -249,13 +258,17 @@ def finished(name, settings, tests=(), prepare=None):
         settings: of the training, and of the run folder.
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
         prepare: a function that changes the new model's weights before its training.
+        refresh: train nothing, and return None where it would have to be trained.
     """
     record_file = settings.run_path / f"{name}_test" / "metrics.json"
     if record_file.is_file():
         record = read_metrics(settings.run_path, name)
         if record["settings"] == settings.as_dict() and "validation_psnr" in record:
-            print(f"{name} in {settings.run_dir}: done before with the same parameters", flush=True)
+            if not refresh:
+                print(f"{name} in {settings.run_dir}: done before with the same parameters", flush=True)
             return record
+    if refresh:
+        return None
     print(f"{name} into {settings.run_dir}:", flush=True)
     set_up(settings)
     images = load(settings)
@@ -321,16 +334,16 @@ def _features(settings):
     return functools.partial(features.predict, batch_size=1000, verbose=0)
 
 
-def run_vae(tables):
-    """Train and measure a VAE for each line of `VAE_RUNS`, skip what is done, and write `vae_bounds.csv` and `vae_curves.csv`."""
-    records, folders = {}, {}
+def run_vae(refresh):
+    """Train and measure a VAE for each line of `VAE_RUNS`: the lines of `vae_bounds.csv` and `vae_curves.csv`."""
+    bounds, curves = [], []
     for label, (profile, changes) in VAE_RUNS.items():
         run_dir = "runs/study/" + label.replace(", ", "_").replace(" ", "_").lower()
         settings = course.checked_settings(profile, ["04_vae"], {**changes, "run_dir": run_dir})["04_vae"]
-        records[label], folders[label] = finished("VAE", settings), settings.run_path
-    save_table(tables / "vae_bounds.csv", [bounds_line(label, record) for label, record in records.items()])
-    long = [label for label, (profile, _) in VAE_RUNS.items() if profile == "study"]
-    save_table(tables / "vae_curves.csv", [line for label in long for line in curve_lines(label, folders[label])])
+        if record := finished("VAE", settings, refresh=refresh):
+            bounds.append(bounds_line(label, record))
+            curves += curve_lines(label, settings.run_path) if profile == "study" else []
+    return {"vae_bounds.csv": bounds, "vae_curves.csv": curves}
 
 
 def bounds_line(label, record):
