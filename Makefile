@@ -5,16 +5,22 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test check notebooks study bench lock clean
+.PHONY: course test test-pages test-quick check notebooks study bench lock clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
 
-test: check  ## everything CI runs: check, the quick course, its determinism, the committed notebooks
+test: check  ## everything CI runs: check, then side by side the committed notebooks, and the course in small with all that README promises of it
+	$(MAKE) --jobs=2 test-pages test-quick
+
+test-pages: $(READY)
+	$(BIN)/pytest -q --nbval notebooks
+
+test-quick: $(READY)
 	rm -rf runs/test
 	$(BIN)/dae-keras run --profile quick -p run_dir runs/test
 	$(BIN)/pytest -q --nbval runs/test/notebooks -o addopts=
-	$(BIN)/pytest -q --nbval notebooks
+	$(BIN)/pytest -q -m course
 	rm -rf runs/test
 
 check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests
