@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test test-pages test-quick check notebooks study bench lock clean
+.PHONY: course test test-pages test-quick check notebooks study bench lock address clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -44,6 +44,9 @@ bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install -q uv
 	$(BIN)/uv pip compile -q --universal --upgrade --no-header --annotation-style line --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+
+address:  ## write the address of your copy into every place that names it: make address REPO=owner/name
+	$(PYTHON) dae_keras/address.py $(REPO)
 
 clean:  ## remove what the other verbs made, except data and runs
 	rm -rf .venv benchmarks/.venv build *.egg-info .pytest_cache .ruff_cache
