@@ -120,9 +120,9 @@ def denoisers_table():
     return markdown_table([dict(zip(header, line, strict=True)) for line in lines])
 
 
-def columns_of(table, *columns):
-    """Some columns of `notebooks/tables/TABLE.csv` as a Markdown table."""
-    return markdown_table([{column: row[column] for column in columns} for row in rows(table)])
+def columns_of(table, *columns, **where):
+    """Some columns of `notebooks/tables/TABLE.csv` as a Markdown table; with `where`, only the lines that it describes."""
+    return markdown_table([{column: row[column] for column in columns} for row in rows(table, **where)])
 
 
 def minutes_to_read(name):
