@@ -10,8 +10,8 @@ import numpy as np
 _DPI = 100  # dots per inch
 _GREYS = 16  # levels of grey in pictures of images: the eye sees no more in so small ones, and a third of the bytes
 
-# Okabe and Ito's colours, which the colour-blind tell apart, with a grey for yellow, which is too pale for lines. In grey print markers and dashes
-# differ. Eight colours, five dashes: the pairs repeat after forty.
+# Okabe and Ito's colours, which the colour-blind tell apart, with a grey for yellow, which is too pale for lines. In grey print markers
+# and dashes differ. Eight colours, five dashes: the pairs repeat after forty.
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#888888")
 _DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)))
 _STYLES = [{"color": _COLOURS[number % 8], "linestyle": _DASHES[number % 5]} for number in range(40)]
