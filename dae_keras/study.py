@@ -129,7 +129,8 @@ def denoiser_line(label, name, record):
 
 def _minutes(record):
     # The median epoch, times their number: a pause of the machine in one of them does not count.
-    return f"{np.median(record['epoch_seconds'] or 0) * len(record['epoch_seconds']) / 60:.1f}"
+    seconds = record["epoch_seconds"]
+    return f"{np.median(seconds) * len(seconds) / 60:.1f}" if seconds else ""
 
 
 def origin(record):
