@@ -29,13 +29,13 @@ def main():
     axes = {"images": IMAGES, "units of the hidden layers": HIDDEN, "batch size": BATCH}
     seconds = {axis: [epoch_seconds(**{axis.split()[0]: value}) for value in values] for axis, values in axes.items()}
     picture(axes, seconds)
-    print("## Growth\n\nSeconds of the DAE's epoch (60,000 images, 400 units, batch 32, where nothing else is said), median of three.\n")
+    print("## Growth\n\nSeconds per epoch of the DAE (60,000 images, 400 units, batch 32 unless stated otherwise), median of three.\n")
     print("![Three panels on doubly logarithmic axes: seconds of an epoch over images, hidden units and batch size](growth.png)\n")
     for axis, values in axes.items():
         print(f"| {axis} | {' | '.join(f'{value:,}' for value in values)} |\n| --- |{' ---: |' * len(values)}")
         print(f"| seconds | {' | '.join(f'{each:.2f}' for each in seconds[axis])} |\n")
     print(
-        "Peak memory of a process in MB, above that of TensorFlow alone, after one epoch over so many images, by the parameter `cache`.\n"
+        "Peak memory of a process in MB, above that of TensorFlow alone, after one epoch over this many images, by the parameter `cache`.\n"
     )
     print(f"| cache | {' | '.join(f'{count:,}' for count in HELD)} |\n| --- |{' ---: |' * len(HELD)}")
     for cache in ("memory", "disk", "none"):

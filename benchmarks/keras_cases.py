@@ -12,7 +12,7 @@ import tensorflow as tf
 from protocol import LEARNING_RATE, NOISE_LEVEL, serve, training_images
 
 from dae_keras import training
-from dae_keras.data import batches
+from dae_keras.data import batches, without_autotuning
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.noise import training_pairs
@@ -55,8 +55,8 @@ def stock_fit(name, batch_size, images):
     return prepare
 
 
-def recipe(name, batch_size, images):
-    """The usual `tf.data` pipeline of keras.io: slices, shuffle, batch, map, prefetch."""
+def recipe(name, batch_size, images, tuned=True):
+    """The usual `tf.data` pipeline of keras.io: slices, shuffle, batch, map, prefetch; tuned while it runs, as it comes, or not."""
     model = stock_model(name)
 
     def pair(batch):
@@ -65,6 +65,7 @@ def recipe(name, batch_size, images):
 
     pairs = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(batch_size).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
     pairs = pairs.prefetch(tf.data.AUTOTUNE)
+    pairs = pairs if tuned else without_autotuning(pairs)
     return lambda number: model.fit(pairs, verbose=0).history["loss"][0]
 
 
@@ -143,6 +144,7 @@ CASES = {
     "this course, bfloat16": partial(course, precision="mixed_bfloat16"),
     "Keras `fit` on arrays": stock_fit,
     "Keras, usual `tf.data`": recipe,
+    "Keras, usual `tf.data`, not tuned": partial(recipe, tuned=False),
     "TensorFlow, bare loop": bare_loop,
     "floor": floor,
 }

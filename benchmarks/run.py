@@ -29,6 +29,7 @@ TRAINING = {
     "this course, bfloat16": ("keras_cases.py", COURSE, EVERY),
     "Keras `fit` on arrays": ("keras_cases.py", COURSE, EVERY),
     "Keras, usual `tf.data`": ("keras_cases.py", COURSE, EVERY),
+    "Keras, usual `tf.data`, not tuned": ("keras_cases.py", COURSE, EVERY),
     "TensorFlow, bare loop": ("keras_cases.py", COURSE, EVERY),
     "PyTorch, usual loop": ("torch_cases.py", RIVALS, EVERY),
     "PyTorch, fused Adam": ("torch_cases.py", RIVALS, EVERY),
@@ -37,6 +38,9 @@ TRAINING = {
     "JAX scan, `unsafe_rbg`": ("jax_cases.py", RIVALS, ("DAE", "VAE")),
     "floor": ("keras_cases.py", COURSE, EVERY),
 }
+# Those whose epoch can be kept waiting by the thread that tunes `tf.data`: it sleeps for 10 ms, then 20, 40 and so on.
+TUNED = ("Keras `fit` on arrays", "Keras, usual `tf.data`")
+SLEEPS = [0.01 * (2**naps - 1) for naps in range(5, 15)]
 INFERENCE = {
     "Keras `predict`": ("inference.py", COURSE),
     "Keras, `tf.function`": ("inference.py", COURSE),
@@ -65,7 +69,7 @@ Made by `make bench` on {time.strftime("%Y-%m-%d")}: {processor()}, {os.cpu_coun
 - Course: {", ".join(course)}.
 - Rivals: {", ".join(rivals)}.
 
-Medians of {rounds} rounds, every case once in each, after one that compiles. Times move from machine to machine: the ratios are the point.
+Medians of {rounds} rounds of all cases, after one that compiles. Times vary from machine to machine: the ratios are the point.
 """
 
 
@@ -118,7 +122,7 @@ def training(rounds):
     lines = [
         "## Training",
         "",
-        "Seconds of an epoch: the same network, Gaussian noise of level 0.5 drawn anew for every image, Adam at 1e-3. *Ratio*: to this",
+        "Seconds per epoch: the same network, Gaussian noise of level 0.5 drawn anew for every image, Adam at 1e-3. *Ratio*: to this",
         "course; above 1 is slower. *Loss*: mean over the last epoch, so that nobody wins by doing less.",
         "",
     ]
@@ -138,12 +142,18 @@ def training(rounds):
                 "| case | seconds | ratio | loss |",
                 "| --- | ---: | ---: | ---: |",
                 *(
-                    f"| {name} | {seconds:.2f} | {seconds / medians['this course']:.2f} | {loss_text(answers[name])} |"
+                    f"| {name} | {seconds:.2f}{sleep_mark(name, seconds)} "
+                    f"| {seconds / medians['this course']:.2f} | {loss_text(answers[name])} |"
                     for name, seconds in medians.items()
                 ),
                 "",
             ]
     return "\n".join([*lines, LEGEND])
+
+
+def sleep_mark(name, seconds):
+    """A sign for a time that is the sleep of `tf.data`'s tuning, up to a share for what comes before and after it, and not the training."""
+    return " †" if name in TUNED and any(-0.005 < seconds / sleep - 1 < 0.02 for sleep in SLEEPS) else ""
 
 
 def loss_text(answers):
@@ -152,13 +162,17 @@ def loss_text(answers):
 
 
 LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebooks use.
-- **this course, XLA**: the same with `jit_compile: on`, by default so on a GPU only: on processors it gains nothing.
-- **this course, bfloat16**: the same with `precision: mixed_bfloat16`, for processors that have instructions for it.
+- **this course, XLA**: the same with `jit_compile: on`, which is the default on a GPU only: on a CPU it gains nothing.
+- **this course, bfloat16**: the same with `precision: mixed_bfloat16`, for CPUs that have instructions for it.
 - **Keras `fit` on arrays**: `fit(noisy, clean)` with Keras's defaults; each epoch's noise is drawn off the clock.
 - **Keras, usual `tf.data`**: slices, `shuffle`, `batch`, `map`, `prefetch`, as on keras.io; otherwise Keras's defaults.
+- **Keras, usual `tf.data`, not tuned**: the same with `tf.data`'s autotuning switched off (`options.autotune.enabled = False`).
+- **†**: a sleep, not training. The thread that tunes `tf.data` sleeps for 10 ms, then 20, 40 and so on, and an epoch that has ended can be
+  kept waiting until it wakes: 10 ms × (2⁹ − 1) = 5.11 s or 10 ms × (2¹⁰ − 1) = 10.23 s after it began. You do wait so long, but the ratio
+  says little about the work: that is in the row *not tuned*.
 - **TensorFlow, bare loop**: an epoch in one function, resident images, noise in the step, the course's Adam; no `tf.data`, no `fit`.
-- **PyTorch, usual loop**: one image at a time to a tensor, a `DataLoader`, Adam as it comes, `loss.item()` every step.
-- **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once an epoch.
+- **PyTorch, usual loop**: each image made a tensor by itself, a `DataLoader`, Adam with its defaults, `loss.item()` in every step.
+- **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once per epoch.
 - **PyTorch, `torch.compile`**: the same, with noise, network and loss compiled.
 - **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit. Noise from JAX's usual
   generator, and from the one it calls unsafe, which is faster in small batches.
@@ -171,7 +185,7 @@ def inference(rounds):
     lines = [
         "## Inference",
         "",
-        "Images a second, on the same weights. *Difference*: the largest of a pixel from what Keras gives.",
+        "Images per second, on the same weights. *Difference*: the largest of any pixel from the output of Keras.",
         "",
         "| model | runtime | batch 1 | batch 32 | batch 1,024 | difference |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
@@ -219,7 +233,7 @@ def start(rounds):
                 # Data: only what `load` itself took.
                 seconds[name].append(float(printed.split()[-1]) if name.startswith("data") else time.perf_counter() - begin)
     print({name: round(statistics.median(each), 2) for name, each in seconds.items()}, flush=True)
-    lines = ["## Start", "", "Seconds in a new process. *Data*: what `load` takes, imports of TensorFlow not counted.", ""]
+    lines = ["## Start", "", "Seconds in a new process. *Data*: what `load` takes, without the import of TensorFlow.", ""]
     rows = [f"| {name} | {statistics.median(each):.1f} |" for name, each in seconds.items()]
     return "\n".join([*lines, "| what | seconds |", "| --- | ---: |", *rows, ""])
 

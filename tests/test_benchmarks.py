@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -68,6 +69,39 @@ def test_rounds_are_interleaved_and_the_first_is_not_counted(tmp_path):
     answers = run.interleaved({name: [sys.executable, script, name] for name in "ab"}, 2)
     assert {name: [answer["seconds"] for answer in given] for name, given in answers.items()} == {"a": [1, 2], "b": [1, 2]}
     assert (tmp_path / "order").read_text() == "ab" + "abab"
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "marked"),
+    [
+        ("Keras, usual `tf.data`", 10.23, True),
+        ("Keras, usual `tf.data`", 5.11, True),
+        ("Keras `fit` on arrays", 10.41, True),  # a little passes before and after the sleep
+        ("Keras `fit` on arrays", 6.27, False),
+        ("Keras, usual `tf.data`", 5.0, False),  # nothing is shorter than the sleep it contains
+        ("Keras, usual `tf.data`, not tuned", 5.11, False),
+        ("PyTorch, usual loop", 10.23, False),
+    ],
+)
+def test_a_time_that_is_a_sleep_of_the_tuner_is_marked(name, seconds, marked):
+    assert (run.sleep_mark(name, seconds) == " †") == marked
+
+
+def test_the_committed_results_mark_every_sleep():
+    rows = [line.split("|")[1:3] for line in (run.HERE / "RESULTS.md").read_text().splitlines() if line.startswith("| Keras")]
+    for name, seconds in rows:
+        name, number = name.strip(), seconds.strip(" †")
+        if name in run.TUNED:
+            assert seconds.strip() == number + run.sleep_mark(name, float(number))
+
+
+def test_without_tuning_the_recipe_is_the_same_pipeline(monkeypatch, images):
+    fitted = []
+    monkeypatch.setattr(keras.Model, "fit", lambda model, pairs, **_: fitted.append(pairs) or SimpleNamespace(history={"loss": [0.0]}))
+    for tuned in (True, False):
+        keras_cases.recipe("DAE", 32, images[:64], tuned=tuned)(0)
+    assert [pairs.options().autotune.enabled for pairs in fitted] == [None, False]
+    assert fitted[0].element_spec == fitted[1].element_spec
 
 
 def test_a_case_that_fails_stops_the_benchmark_with_its_name():
