@@ -21,6 +21,7 @@ from pathlib import Path
 
 import jupytext
 import pytest
+import yaml
 
 from dae_keras import cli, course, study, training
 from dae_keras.settings import Settings
@@ -67,6 +68,13 @@ def commands(block):
     """The command lines of a bash block, without comments."""
     lines = [line.split(" # ")[0].rstrip() for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def braces(pattern):
+    """A pattern with {a,b} in it as the patterns that it stands for."""
+    if found := re.search(r"\{([^{}]*)\}", pattern):
+        return [each for choice in found[1].split(",") for each in braces(pattern[: found.start()] + choice + pattern[found.end() :])]
+    return [pattern]
 
 
 # ------------------------------------------------------------------------------------------------- what is wrong with a command
@@ -208,6 +216,25 @@ def check_inline(text):
         check_run_folder(checkpoint[1])
 
 
+def check_name(text):
+    """The same for code that is a path of the course or of a run, or a parameter with its value."""
+    if re.fullmatch(r"(notebooks|params|dae_keras|benchmarks|tests|data/MNIST)/[\w./*{},-]*", text):
+        for pattern in braces(text):
+            if not list(REPOSITORY.glob(pattern.rstrip("/"))):
+                raise CommandError(f"there is no {pattern}")
+    elif re.fullmatch(r"runs/\w+/checkpoints/[\w{},-]+\.keras", text):
+        for path in braces(text):
+            check_run_folder(path)
+    elif assignment := re.fullmatch(r"([a-z_]+)(?:: | = )([\w.\"'-]+)", text):
+        name, value = assignment[1], yaml.safe_load(assignment[2])
+        if " = " in text and not difflib.get_close_matches(name, Settings.__dataclass_fields__, cutoff=0.8):
+            return  # some other variable
+        try:
+            Settings.from_parameters({name: value})
+        except ValueError as error:
+            raise CommandError(str(error).splitlines()[0]) from error
+
+
 def check_parameter(name):
     if name not in Settings.__dataclass_fields__:
         raise CommandError(f"there is no parameter {name}")
@@ -242,6 +269,7 @@ def test_commands_within_sentences_hold(page):
     for code in inline_code(text):
         try:
             check_inline(code)
+            check_name(code)
         except CommandError as wrong:
             pytest.fail(f"{page.name}: `{code}`: {wrong}")
 
@@ -287,6 +315,23 @@ def test_commands_in_parameter_files_hold(file):
 def test_a_misspelled_command_is_refused(line, said):
     with pytest.raises(CommandError, match=re.escape(said)):
         check_inline(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("notebooks/tables/denoiser.csv", "there is no"),
+        ("params/fast/*.yaml", "there is no"),
+        ("runs/full/checkpoints/{DAE,DCEA}.keras", "no run leaves"),
+        ("latent_dims: 20", "unknown parameter"),
+        ("precision: bfloat", "must be one of"),
+        ('noise = "gausian"', "must be one of"),
+        ("noise_levels = 0.2", "unknown parameter"),
+    ],
+)
+def test_a_misspelled_path_or_parameter_is_refused(text, said):
+    with pytest.raises(CommandError, match=re.escape(said)):
+        check_name(text)
 
 
 def test_a_fence_with_and_without_a_reason():
@@ -394,13 +439,6 @@ for path in sys.argv[1:]:
 assert {name for name in sys.modules if name.startswith("dae_keras")} == imported
 """
     succeeds(sys.executable, "-c", program, *checkpoints, cwd=tmp_path)
-
-
-def braces(pattern):
-    """A pattern with {a,b} in it as the patterns that it stands for."""
-    if found := re.search(r"\{([^{}]*)\}", pattern):
-        return [each for choice in found[1].split(",") for each in braces(pattern[: found.start()] + choice + pattern[found.end() :])]
-    return [pattern]
 
 
 def left_behind():
