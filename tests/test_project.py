@@ -179,6 +179,20 @@ def test_links_and_pictures_of_the_readme_are_there():
     assert set(re.findall(r"\]\(#([^)]+)\)", readme)) <= anchors
 
 
+def test_every_work_that_a_text_cites_is_among_the_references():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    references = readme[readme.index("\n## References\n") :].replace("\n  ", " ").split("\n- ")[1:]
+    # Vincent et al. 2010; Kingma and Ba 2015; Ronneberger, Fischer and Brox (2015).
+    citation = re.compile(r"\b([A-Z][a-zé]+)(?:, [A-Z][a-zé]+)*(?: and [A-Z][a-zé]+| et al\.)?,? \(?((?:19|20)\d\d)\b")
+    sources = [*(REPOSITORY / "dae_keras").rglob("*.py"), *(REPOSITORY / "notebooks").glob("*.py")]
+    found = set()
+    for path in sources:
+        found |= set(citation.findall(" ".join(path.read_text(encoding="utf-8").replace("\n# ", " ").split())))
+    assert len(found) > 10
+    assert [each for each in sorted(found) if not any(each[0] in line and each[1] in line for line in references)] == []
+    assert references == sorted(references, key=lambda line: re.sub(r"^(?:[A-Z][\w.-]*\.[ -]?)+", "", line).casefold())
+
+
 def test_the_sample_is_a_noisy_test_digit(mnist):
     with Image.open(REPOSITORY / "notebooks" / "images" / "sample.png") as picture:
         assert (picture.mode, picture.size) == ("L", (28, 28))
