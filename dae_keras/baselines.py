@@ -1,7 +1,9 @@
 """What one would use without a network: classical filters, tuned on training images, and the best linear filter that these can teach."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +34,15 @@ def total_variation(noisy, weight):
 
 
 def non_local_means(noisy, strength):
-    """Means over pixels with like 5 x 5 surroundings, up to 6 pixels away (Buades, Coll and Morel 2005). Shapes as in `mean`.
+    """Means over pixels with similar 5 x 5 surroundings, up to 6 pixels away (Buades, Coll and Morel 2005). Shapes as in `mean`.
 
-    `strength`, in units of pixel values, says how unlike surroundings may be: the larger, the smoother.
+    `strength` is a pair, in units of pixel values: h, how different surroundings may be (the larger, the smoother), and the standard
+    deviation of the noise, by which all surroundings are expected to differ.
     """
-    restore = partial(denoise_nl_means, patch_size=5, patch_distance=6, h=strength, fast_mode=True)
-    return np.stack([restore(image[..., 0]) for image in noisy])[..., None]  # scikit-image takes them one by one only
+    h, deviation = strength
+    restore = partial(denoise_nl_means, patch_size=5, patch_distance=6, h=h, sigma=deviation, fast_mode=True)
+    with ThreadPoolExecutor() as pool:  # scikit-image takes them one by one only
+        return np.stack(list(pool.map(restore, noisy[..., 0])))[..., None]
 
 
 def wavelet(noisy, deviation):
@@ -50,14 +55,14 @@ def _as_channels(restore, noisy):
     return np.moveaxis(restore(np.moveaxis(noisy[..., 0], 0, -1), channel_axis=-1), -1, 0)[..., None].astype(noisy.dtype)
 
 
-# Filter: the strengths to choose from.
+# Filter: the strengths to choose from. A size of 1 is the noisy image itself.
 STRENGTHS = {
-    mean: (3, 5),
-    median: (3, 5),
-    gaussian: (0.6, 0.8, 1.0, 1.2, 1.5),
-    total_variation: (0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
-    non_local_means: (0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
-    wavelet: (0.1, 0.2, 0.3, 0.4, 0.5, 0.7),
+    mean: (1, 3, 5, 7),
+    median: (1, 3, 5, 7),
+    gaussian: (0.4, 0.5, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0),
+    total_variation: (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6),
+    non_local_means: tuple(product((0.05, 0.1, 0.15, 0.2, 0.3), (0, 0.1, 0.2, 0.25, 0.3, 0.4))),
+    wavelet: (0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7),
 }
 
 
@@ -65,13 +70,23 @@ class TunedFilter(NamedTuple):
     """A filter at one strength, followed by factor * result + offset, clipped to [0, 1]; a function of noisy images (n, 28, 28, 1)."""
 
     method: Callable
-    strength: float
+    strength: float | tuple
     factor: float = 1.0
     offset: float = 0.0
 
     def __call__(self, noisy):
         """Restore images (n, 28, 28, 1); the same shape comes back."""
         return np.clip(self.factor * self.method(noisy, self.strength) + self.offset, 0, 1)
+
+    @property
+    def at_edge(self):
+        """Whether a strength beyond those tried might be better still: it is the largest of `STRENGTHS`, or the smallest.
+
+        Nothing lies below a size of 1 or a deviation of 0.
+        """
+        tried = np.array([np.atleast_1d(strength) for strength in STRENGTHS[self.method]])
+        chosen, smallest = np.atleast_1d(self.strength), tried.min(axis=0)
+        return bool(np.any((chosen == tried.max(axis=0)) | ((chosen == smallest) & (smallest != 0) & (smallest != 1))))
 
 
 def tuned(method, noisy, clean):
@@ -108,13 +123,14 @@ class LinearFilter:
     directions.
 
     Args:
-        noisy: float array (n, 28, 28, 1), training images only.
-        clean: float array of the same shape.
+        noisy: float array (n, 28, 28, 1), training images only; or any (n, ...), such as neighbourhoods of pixels.
+        clean: float array of the same shape; or any (n, ...), such as one pixel per neighbourhood.
         ridge: added to the diagonal of the noisy pixels' covariance.
         rank: size of the code between encoder and decoder, 1 to 784; None for no code.
     """
 
     def __init__(self, noisy, clean, ridge=1e-3, rank=None):
+        self.shape = clean.shape[1:]
         noisy, clean = noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)
         if rank is not None and not 1 <= rank <= clean.shape[1]:
             raise ValueError(f"rank is {rank}, but must lie between 1 and {clean.shape[1]}, the number of pixels, or be None")
@@ -137,6 +153,6 @@ class LinearFilter:
         return sum(part.size for part in maps) + self.clean_mean.size
 
     def __call__(self, noisy):
-        """Restore images (n, 28, 28, 1); the same shape comes back, clipped to [0, 1]."""
+        """Restore images (n, 28, 28, 1); such images come back, clipped to [0, 1]."""
         flat = noisy.reshape(len(noisy), -1) - self.noisy_mean
-        return np.clip(flat @ self.matrix + self.clean_mean, 0, 1).reshape(noisy.shape)
+        return np.clip(flat @ self.matrix + self.clean_mean, 0, 1).reshape(len(noisy), *self.shape)

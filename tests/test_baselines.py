@@ -43,7 +43,7 @@ CLASSICAL = {
     "median": 3,
     "gaussian": 1.0,
     "total_variation": 0.2,
-    "non_local_means": 0.2,
+    "non_local_means": (0.15, 0.2),
     "wavelet": 0.3,
 }
 
@@ -84,6 +84,47 @@ def test_the_filters_score_on_mnist_what_the_reference_numbers_say(raw_mnist):
     for method, scores in expected.items():
         found = [metrics.psnr(clean, each(noisy)).mean() for each in baselines.tuned(method, train_noisy, train_clean)]
         assert found == pytest.approx(scores, abs=0.25), method
+
+
+def test_non_local_means_expects_surroundings_to_differ_by_the_noise(mnist):
+    # Told the standard deviation of the noise, it smooths more, and restores better once debiased.
+    noisy, clean = evaluation_pair(mnist.train[:100], Settings())
+    scores = []
+    for deviation in (0, 0.3):
+        restored = baselines.non_local_means(noisy, (0.15, deviation))
+        factor, offset = np.polyfit(restored.ravel(), clean.ravel(), 1)
+        scores.append(metrics.psnr(clean, factor * restored + offset).mean())
+    assert scores[1] > scores[0] + 2
+
+
+def test_a_size_of_1_is_the_noisy_image_itself(random_images):
+    assert np.array_equal(baselines.mean(random_images, 1), random_images)
+    assert np.array_equal(baselines.median(random_images, 1), random_images)
+
+
+@pytest.mark.parametrize(
+    ("method", "strength", "at_edge"),
+    [
+        (baselines.median, 1, False),  # nothing is smaller
+        (baselines.median, 3, False),
+        (baselines.median, 7, True),
+        (baselines.gaussian, 0.4, True),
+        (baselines.gaussian, 1.0, False),
+        (baselines.gaussian, 2.0, True),
+        (baselines.non_local_means, (0.15, 0), False),  # no noise expected: nothing is less
+        (baselines.non_local_means, (0.05, 0.2), True),
+        (baselines.non_local_means, (0.15, 0.4), True),
+        (baselines.non_local_means, (0.15, 0.3), False),
+    ],
+)
+def test_a_strength_at_the_edge_of_those_tried_is_known(method, strength, at_edge):
+    assert baselines.TunedFilter(method, strength).at_edge is at_edge
+
+
+def test_the_default_noise_wants_no_strength_beyond_those_tried(mnist):
+    noisy, clean = evaluation_pair(mnist.train[:100], Settings())
+    for method in baselines.STRENGTHS:
+        assert [each.at_edge for each in baselines.tuned(method, noisy, clean)] == [False, False], method
 
 
 def test_tuning_finds_the_best_strength_with_and_without_debiasing(monkeypatch):
@@ -149,6 +190,14 @@ def test_the_linear_filter_recovers_a_linear_map(random_generator):
     restored = LinearFilter(noisy[:200], clean[:200], ridge=0)(noisy[200:])
     assert restored.shape == (100, 3, 3, 1)
     assert np.allclose(restored, clean[200:], atol=1e-8)
+
+
+def test_it_maps_neighbourhoods_to_single_pixels(small_problem):
+    noisy, clean = small_problem
+    one_pixel = LinearFilter(noisy, clean[:, 1, 2], ridge=0)
+    assert one_pixel(noisy).shape == (200, 1)
+    assert np.allclose(one_pixel(noisy), LinearFilter(noisy, clean, ridge=0)(noisy)[:, 1, 2])
+    assert one_pixel.weights == 16 + 1
 
 
 def test_its_results_are_clipped(small_problem):
