@@ -8,8 +8,8 @@ from keras import layers
 class ResidualBlock(layers.Layer):
     """x + conv(relu(conv(x))), both 3 x 3, shape unchanged.
 
-    The second convolution starts at zero, so that a new block is the identity: deep stacks then train without normalisation
-    (Zhang, Dauphin and Ma 2019, "Fixup Initialization"), whose layers make an epoch 1.4 times as long on a CPU.
+    The second convolution starts at zero, so that a new block is the identity (Zhang, Dauphin and Ma 2019, "Fixup Initialization").
+    `notebooks/tables/exercises.csv` has what that start is worth here: the lines of the variant `block start`.
 
     Args:
         filters: feature maps of input and output.
@@ -41,8 +41,8 @@ class DCAE(keras.Model):
 
     Two strides of 2 divide 28 evenly (28, 14, 7). Residual blocks after He, Zhang, Ren and Sun 2015, "Deep Residual Learning for Image
     Recognition", figure 2. Everything passes through the code, unless `skips` adds the encoder's feature maps to the decoder's, at
-    7 x 7 and at 14 x 14: a U-Net (Ronneberger, Fischer and Brox 2015, figure 1) whose skip connections add, as in Mao, Shen and Yang 2016,
-    so that it has just as many weights. The decoder then needs those maps beside the code.
+    7 x 7 and at 14 x 14: the shape of a U-Net (Ronneberger, Fischer and Brox 2015, figure 1), which concatenates them. Adding is RED-Net's
+    way (Mao, Shen and Yang 2016), and takes no weights. The decoder then needs those maps beside the code.
 
     Args:
         filters: feature maps at 14 x 14; twice as many at 7 x 7.
@@ -64,8 +64,9 @@ class DCAE(keras.Model):
         small = ResidualBlock(2 * filters)(small)  # (n, 7, 7, 64)
         code = layers.Conv2D(8, 1)(small)  # (n, 7, 7, 8), so that the dense layer stays small
         code = layers.Flatten()(code)  # (n, 392)
-        code = layers.Dense(code_dim)(code)  # (n, 128)
-        around = [small, large] if skips else []
+        # What leaves a model is in full precision, whatever it computes in.
+        code = layers.Dense(code_dim, dtype="float32")(code)  # (n, 128)
+        around = [layers.Activation("linear", dtype="float32")(maps) for maps in (small, large)] if skips else []
         self.encoder = keras.Model(images, [code, *around] if skips else code, name="encoder")
 
         code = layers.Input((code_dim,))
