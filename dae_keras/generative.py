@@ -32,13 +32,15 @@ def active_units(z_mean, threshold=0.01):
 def importance_weighted_bound(model, images, targets, samples, seed=0):
     """The importance-weighted lower bound on log p(x) of every image (n,), in nats.
 
-    log of the mean of `samples` importance weights (Burda et al. 2016, equation 8): the evidence lower bound for one sample, tighter with
-    each more, log p(x) in the limit. A log-likelihood only for black-and-white targets. The weights are added up in the logarithm, a
-    few at a time, so that neither their size nor their number matters. From 1,000 samples on it prints its progress.
+    The log of the mean of `samples` importance weights (Burda et al. 2016, equation 8): the evidence lower bound for one sample, tighter
+    with each more, log p(x) in the limit. The targets must be black and white: a grey image has no log p(x). For one sample, the value of
+    a grey target is the mean over the black-and-white images drawn from it; for more it is not, as the log of a mean is not linear. The
+    weights are added up in the logarithm, a few at a time, so that neither their size nor their number matters. From 1,000 samples on it
+    prints its progress.
 
     Args:
         model: a VAE.
-        images: float array (n, 28, 28, 1), what the encoder sees.
+        images: float array (n, 28, 28, 1), what the encoder sees; for any images it is a bound, for those of the targets a tight one.
         targets: float array (n, 28, 28, 1) in [0, 1], what the decoder explains.
         samples: codes drawn from q(z|x) for every image, k.
         seed: the same seed gives the same draws.

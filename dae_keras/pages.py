@@ -34,7 +34,7 @@ NUMBER = r"(?<![\w.,])[+−-]?\d+(?:,\d{3})*(?:\.\d+)?"
 FIGURE = re.compile(rf"(?P<number>{NUMBER})(?P<markup>[*_]*)<!--=(?P<expression>.*?)(?::(?P<format>[+,]*(?:\.\d+)?[fd]))?-->")
 CLAIM = re.compile(r"<!--\?(?P<expression>.*?)-->")
 STORED = re.compile(r"<!--:(?P<expression>.*?)-->")
-TABLE = re.compile(r"<!--=(?P<expression>[^\n]*)-->\n(?P<table>(?:[^\n]*\n)*?)<!--/-->")
+TABLE = re.compile(r"^<!--=(?P<expression>(?:(?!-->)[^\n])*)-->\n(?P<table>(?:[^\n]*\n)*?)<!--/-->", re.M)
 
 # What a reader takes for measured. Such a number needs its expression, such words their condition.
 _UNITS = r"(?:dB|decibels?|nats?|%|per cent|seconds?|s|ms|minutes?|min|hours?|h|MB|GB|weights|times)\b|%"
@@ -172,7 +172,8 @@ def filled(text, values):
     """The text with every number and table as the values say."""
 
     def table(match):
-        return f"<!--={match['expression']}-->\n{values[match['expression']]}\n<!--/-->"
+        written = values[match["expression"]]
+        return match[0] if _is_error(written) else f"<!--={match['expression']}-->\n{written}\n<!--/-->"
 
     def number(match):
         if match["expression"] not in values or isinstance(values[match["expression"]], dict):

@@ -79,6 +79,11 @@ class ModelContract:
         restored = mixed(random_images)
         assert keras.backend.standardize_dtype(restored.dtype) == "float32"
         assert {keras.backend.standardize_dtype(weight.dtype) for weight in mixed.trainable_weights} == {"float32"}
+        # What leaves a model for NumPy is float32, the code too: linear algebra there knows no 16 bits.
+        encoded = mixed.encoder.predict(random_images, verbose=0)
+        parts = encoded if isinstance(encoded, (list, tuple)) else [encoded]
+        decoded = mixed.decoder.predict(parts if len(mixed.decoder.inputs) > 1 else parts[0], verbose=0)
+        assert {part.dtype for part in (*parts, decoded)} == {np.dtype("float32")}
         # The inner layers do compute in 16 bits: close to the float32 result, but not equal.
         exact = model.predict(random_images, verbose=0)
         assert np.allclose(restored, exact, atol=0.05)

@@ -25,7 +25,7 @@ class DAE(keras.Model):
                 layers.Input((28, 28, 1)),
                 layers.Flatten(),  # (n, 784)
                 layers.Dense(hidden_dim, activation="relu"),  # (n, 400)
-                layers.Dense(latent_dim),  # (n, 20), the code
+                layers.Dense(latent_dim, dtype="float32"),  # (n, 20), the code, in full precision
             ],
             name="encoder",
         )

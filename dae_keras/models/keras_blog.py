@@ -21,7 +21,7 @@ class KerasBlog(keras.Model):
                 layers.Conv2D(32, 3, **conv),
                 layers.MaxPooling2D(2, padding="same"),  # (n, 14, 14, 32)
                 layers.Conv2D(32, 3, **conv),
-                layers.MaxPooling2D(2, padding="same"),  # (n, 7, 7, 32), the code
+                layers.MaxPooling2D(2, padding="same", dtype="float32"),  # (n, 7, 7, 32), the code, in full precision
             ],
             name="encoder",
         )

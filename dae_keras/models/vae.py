@@ -16,15 +16,17 @@ class VAE(keras.Model):
 
     The loss is the negative evidence lower bound (Kingma and Welling 2014, "Auto-Encoding Variational Bayes", equation 10), with the
     KL term weighted by `beta` (Higgins et al. 2017): per image, Bernoulli cross-entropy summed over the 784 pixels + beta * KL summed
-    over the code, in nats; then the mean over the batch. With `importance_samples` above 1 it is the negative importance-weighted bound
-    (Burda et al. 2016, "Importance Weighted Autoencoders", equation 8).
+    over the code, in nats; then the mean over the batch. It bounds log p(x) whatever the encoder sees, the clean image or a noisy one
+    (Im et al. 2017, "Denoising Criterion for Variational Auto-Encoding Framework"), and for every `beta` of at least 1. With
+    `importance_samples` above 1 it is the negative importance-weighted bound (Burda et al. 2016, "Importance Weighted Autoencoders",
+    equation 8).
 
     Args:
         hidden_dim: units of each hidden layer.
         latent_dim: size of the code.
-        beta: weight of the KL term; 1 is the bound.
+        beta: weight of the KL term; 1 is the evidence lower bound, more a looser bound, less none.
         hidden_layers: hidden layers of the encoder, and of the decoder.
-        importance_samples: samples of the code an image in the loss, k; 1 is the evidence lower bound.
+        importance_samples: samples of the code per image in the loss, k; 1 is the evidence lower bound.
         warm_up_steps: gradient steps over which the KL weight rises from 0 to `beta` (Bowman et al. 2016); 0: `beta` from the start.
     """
 
@@ -45,7 +47,7 @@ class VAE(keras.Model):
         z_log_var = layers.Dense(latent_dim, dtype="float32", name="z_log_var")(hidden)  # (n, 20)
         self.encoder = keras.Model(images, [z_mean, z_log_var], name="encoder")
 
-        # The loss wants the numbers before the sigmoid: from them the cross-entropy is exact even where the sigmoid rounds to 0 or 1.
+        # The loss takes the logits, before the sigmoid: from them the cross-entropy is exact even where the sigmoid rounds to 0 or 1.
         self.decoder_logits = keras.Sequential(
             [
                 layers.Input((latent_dim,)),
@@ -68,7 +70,7 @@ class VAE(keras.Model):
         return self.decoder(z_mean)
 
     def sample_code(self, z_mean, z_log_var):
-        """One sample of q(z|x) an image, differentiable in both arguments: z = mean + exp(log_var / 2) * e, e from N(0, I)."""
+        """One sample of q(z|x) per image, differentiable in both arguments: z = mean + exp(log_var / 2) * e, e from N(0, I)."""
         noise = keras.random.normal(ops.shape(z_mean), seed=self.seed_generator)
         return z_mean + ops.exp(0.5 * z_log_var) * noise
 
@@ -97,8 +99,8 @@ class VAE(keras.Model):
             z_mean: (n, 20), of q(z|x), from `encode`.
             z_log_var: (n, 20), likewise.
             targets: (n, 28, 28, 1), what the decoder explains.
-            noise: (k, n, 20) from N(0, 1): it makes k samples of the code an image.
-            kl_weight: of the prior's and the posterior's part; 1 is the bound.
+            noise: (k, n, 20) from N(0, 1): it makes k samples of the code per image.
+            kl_weight: of the prior's and the posterior's part; 1 is the evidence lower bound.
 
         Returns:
             (k, n) in nats.
