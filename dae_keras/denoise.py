@@ -79,6 +79,9 @@ def _check_names(paths):
 def _check_folder(out, names):
     """The folder for results of these names, as a Path; refused where it can neither be written nor made, or a name is too long for it."""
     try:
+        first = Path(*Path(out).parts[:1])
+        if str(first).startswith("~") and not first.expanduser().is_dir():
+            raise RuntimeError(f"{first} has no home folder")
         out = Path(out).expanduser()
         there = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
         if not there.is_dir():
@@ -93,7 +96,7 @@ def _check_folder(out, names):
             return out
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL in the name; RuntimeError: no such user
         reason = _reason(error)
-    raise PictureError(f"--out {_printable(out)}: {reason}. Name a folder, and pictures, that can be written there.")
+    raise PictureError(f"--out {_printable(out)}: {reason}. Name a folder that can be written, or give the pictures shorter names.")
 
 
 def _check_place(place, inputs):

@@ -24,7 +24,7 @@ _FAINT = 0.15  # of the paper's brightness
 _INVERTED = "dark on light, so inverted and the results inverted back"
 _CORE = 70  # percentile: more than half of a stroke's pixels lie at its edges, where ink and paper mix
 _MOST_PARTS = 5  # pieces and holes of a digit: 3 in an eight; noise has many
-_MOST_INK = 0.65  # of a picture: a bold digit that fills it covers some 60 %
+_MOST_INK = 0.8  # of a picture: a bold digit that fills it covers two thirds
 _RIM = np.ones((SIDE, SIDE), bool)  # the outermost two pixels of a tile, which digits of MNIST's make leave empty
 _RIM[2:-2, 2:-2] = False
 
@@ -47,8 +47,8 @@ class Picture:
 def read_picture(path):
     """Read and prepare a picture.
 
-    A file of 28 x 28 pixels, and each tile of a sheet of such, stays as it is, but for its polarity. In any other the ink is looked for,
-    the light levelled, the digit cropped, scaled and centred.
+    A file of 28 x 28 pixels, and each tile of a sheet of such, stays as it is, but for its polarity and a grey ground. In any other the
+    light is levelled, the ink looked for, the digit cropped, scaled and centred; where none stands out, the whole picture is scaled.
 
     Args:
         path: a PNG, JPEG, TIFF, WebP or BMP file of any size, colour and depth.
@@ -97,7 +97,7 @@ def _decode(picture):
     orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     turned = orientation > 4 and picture.format != "TIFF"  # from 5 on a quarter turn belongs to it; of a TIFF Pillow gives the turned size
     said = ["{} x {}".format(*(picture.size[::-1] if turned else picture.size))]
-    if orientation != 1:
+    if orientation in range(2, 9):
         said.append("turned as its EXIF data say")
     if getattr(picture, "n_frames", 1) > 1:
         said.append(f"the first of {picture.n_frames} pages")
@@ -155,13 +155,14 @@ def _is_sheet(tiles, columns):
     A picture goes on across its seams; and a small digit on a large page leaves most pieces empty.
     """
     rim = tiles[:, _RIM].mean(axis=1)
-    contrast = (tiles[:, 6:-6, 6:-6].mean(axis=(1, 2)) - rim) * (1 if np.median(tiles[:, _RIM]) < 0.5 else -1)
+    contrast = tiles[:, 6:-6, 6:-6].mean(axis=(1, 2)) - rim
+    with_ink = contrast * np.sign(np.median(contrast)) > 0.15 * tiles.std()
     grid = tiles.reshape(-1, columns, SIDE, SIDE)
     beside = grid[:, :-1, :, -1].ravel(), grid[:, 1:, :, 0].ravel()
     below = grid[:-1, :, -1].ravel(), grid[1:, :, 0].ravel()
     one_side, other_side = (np.concatenate(pixels) for pixels in zip(beside, below, strict=True))
     alike = np.corrcoef(one_side, other_side)[0, 1] if one_side.std() * other_side.std() > 0 else 0
-    return np.mean(contrast > 0.05) >= 0.5 and alike < 0.5
+    return with_ink.mean() >= 0.5 and alike < 0.5
 
 
 def _as_it_is(tiles, columns, said):

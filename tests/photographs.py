@@ -157,7 +157,7 @@ def many(folder, count, seed, images, labels):
     generator = np.random.default_rng(seed)
     paths, digits = [], []
     for number in range(count):
-        height = int(generator.integers(60, 220))
+        height = int(generator.integers(50, 150))
         digit = int(generator.integers(10))
         if number % 3 == 0:
             ink = printed(digit, height, generator)

@@ -1,4 +1,5 @@
 import errno
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -241,12 +242,15 @@ def test_an_earlier_result_is_replaced_and_another_file_is_not(tmp_path, model, 
         ("x" * 300, "File name too long"),
         ("nul\0", "null"),
         ("~no-such-user/x", "home directory"),
+        ("~homeless/x", "~homeless has no home folder"),
     ],
 )
 def test_a_folder_that_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch, digit, out, reason):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(denoise, "load_checkpoint", lambda path: pytest.fail("a model was loaded"))
     (tmp_path / "file").touch()
+    if out.startswith("~homeless"):
+        monkeypatch.setattr(Path, "expanduser", lambda path: tmp_path / "nowhere" / path.name)
     with pytest.raises(PictureError) as caught:
         list(denoise_files("unused", [saved(tmp_path / "digit.png", digit)], out))
     said = str(caught.value)
