@@ -49,13 +49,14 @@ def _parser():
 
     denoise = commands.add_parser(
         "denoise",
-        help="denoise your own PNG files",
-        description="Denoise PNG files of any size, each as one 28 x 28 image: made grey, padded to a square and scaled; pictures with a "
-        "light background are inverted first and back afterwards.",
+        help="denoise your own pictures",
+        description="Denoise pictures of digits (PNG, JPEG, TIFF, WebP, BMP; any size). Each is prepared as MNIST was: light levelled, "
+        "cropped to the ink, scaled and centred in 28 x 28, white on black; results are inverted back where the ground was light. A file "
+        "of 28 x 28 pixels, or a sheet of such tiles, is left as it is but for that.",
     )
     denoise.add_argument("--model", required=True, help="a checkpoint, such as runs/full/checkpoints/DCAE.keras")
-    denoise.add_argument("inputs", nargs="+", metavar="IN.png")
-    denoise.add_argument("--out", required=True, metavar="DIR", help="folder for NAME_denoised.png")
+    denoise.add_argument("inputs", nargs="+", metavar="PICTURE")
+    denoise.add_argument("--out", required=True, metavar="DIR", help="folder for NAME_input.png, as prepared, and NAME_denoised.png")
     denoise.add_argument("--noise", help="add noise first: gaussian, salt_and_pepper, masking or speckle; writes NAME_noisy.png too")
     denoise.add_argument("--noise-level", help="with --noise: standard deviation, or share of pixels (default 0.5)")
     denoise.add_argument("--seed", help="with --noise: its seed (default 0)")

@@ -1,88 +1,145 @@
-"""Denoise a learner's own PNG files with a trained model."""
+"""Denoise a learner's own pictures with a trained model."""
 
+import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dae_keras.noise import add_noise
-from dae_keras.results import save_png
-from dae_keras.training import load_checkpoint
+from dae_keras.pictures import PictureError, read_picture
+from dae_keras.plots import tiled
+from dae_keras.training import TrainingError, load_checkpoint, replace_file
 
-SIDE = 28
-
-
-class ImageError(Exception):
-    """An input picture is missing, unreadable, or clashes with another. The message names it."""
+_MADE_BY = "dae-keras denoise"  # stands in every result, so that only results are replaced
+_BLANK = 0.3  # no pixel of an answer brighter than this: nothing to be seen
 
 
 def denoise_files(model_path, paths, out, settings=None):
-    """Denoise PNG files of any size, each as one 28 x 28 image.
+    """Denoise pictures of digits: each as one 28 x 28 image, or as many where it is a sheet of 28 x 28 tiles.
 
-    A picture becomes grey, is inverted where its border is light (the models know white digits on black), padded to a square and scaled
-    to 28 x 28. The results have the polarity of the input. All inputs are read before anything is written.
+    `pictures.read_picture` makes each picture what the models know. The results have the polarity of the input. All inputs, and all places
+    of results, are judged before anything is written.
 
     Args:
         model_path: a .keras checkpoint.
-        paths: the PNG files; no two with the same name.
-        out: folder for NAME_denoised.png, and NAME_noisy.png where noise is added; made if needed.
+        paths: the pictures; no two with the same name, whatever their kind of file.
+        out: folder for NAME_input.png (as prepared), NAME_noisy.png (where noise is added) and NAME_denoised.png; made if needed.
         settings: its noise, noise_level, clip and seed are added first; None: add nothing.
 
     Yields:
-        One sentence a file: what was done with it and where the result lies.
+        One sentence a file: what was done with it and where the result lies; below it, a line for each doubt.
 
     Raises:
-        TrainingError: the checkpoint is missing or unreadable.
-        ImageError: an input is missing, not a PNG, or has the name of another.
+        TrainingError: the checkpoint is missing or unreadable, or its weights are not numbers.
+        PictureError: an input is missing, no picture, or has the name of another; or a result has no place or would lie over a file that is
+            not an earlier result.
     """
-    paths, out = [Path(path) for path in paths], Path(out)
-    names = [path.stem for path in paths]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ImageError(f"two inputs are called {twice[0]}.png and would overwrite each other's result: rename one")
-    read = [_read(path) for path in paths]
-    model = load_checkpoint(model_path)
+    paths = [Path(path) for path in paths]
+    _check_names(paths)
+    kinds = ("input", "denoised") if settings is None else ("input", "noisy", "denoised")
+    out = _check_folder(out, [f"{path.stem}_{kinds[-1]}.png" for path in paths])
+    for place in (_place(out, path, kind) for path in paths for kind in kinds):
+        _check_place(place, paths)
+    pictures = [read_picture(path) for path in paths]
+    model = _load(model_path)
 
-    inputs = np.stack([image for image, _, _ in read])
+    inputs = np.concatenate([picture.tiles for picture in pictures])
     if settings is not None:
         inputs = add_noise(inputs, settings.noise, settings.noise_level, (settings.seed, 0), settings.clip).numpy()
-    denoised = model.predict(inputs, verbose=0)
-    out.mkdir(parents=True, exist_ok=True)
-    for path, (_, inverted, said), noisy, result in zip(paths, read, inputs, denoised, strict=True):
-        pictures = {"denoised": result} if settings is None else {"noisy": noisy, "denoised": result}
-        for kind, picture in pictures.items():
-            save_png(out / f"{path.stem}_{kind}.png", (1 - picture if inverted else picture)[..., 0])
-        yield f"{path}: {said} -> {out / f'{path.stem}_denoised.png'}"
+    denoised = np.asarray(model.predict(inputs, verbose=0), np.float32)
+    ends = np.cumsum([len(picture.tiles) for picture in pictures])[:-1]
+    for path, picture, noisy, result in zip(paths, pictures, np.split(inputs, ends), np.split(denoised, ends), strict=True):
+        tiles = {"input": picture.tiles, "noisy": noisy, "denoised": result}
+        for kind in kinds:
+            shown = 1 - tiles[kind] if picture.inverted else tiles[kind]
+            _save(_place(out, path, kind), tiled(shown, picture.columns))
+        doubts = list(picture.doubts)
+        blank = int(np.sum(result.max(axis=(1, 2, 3)) < _BLANK))
+        if blank:
+            doubts.append("the result is nearly blank" if len(result) == 1 else f"{blank} of {len(result)} results are nearly blank")
+        sentence = f"{path}: {', '.join(picture.said)} -> {_place(out, path, 'denoised')}"
+        yield "\n".join([sentence, *(f"  warning: {doubt}" for doubt in doubts)])
 
 
-def _read(path):
-    """A file as a float image (28, 28, 1) in [0, 1], whether it was inverted, and what was done in words."""
+def _place(out, path, kind):
+    return out / f"{path.stem}_{kind}.png"
+
+
+def _check_names(paths):
+    """Refuse inputs whose results would have one name; some file systems take "A" for "a"."""
+    stems = [path.stem.casefold() for path in paths]
+    for path, stem in zip(paths, stems, strict=True):
+        if stems.count(stem) > 1:
+            raise PictureError(f"two inputs are called {path.stem} and would overwrite each other's result: rename one")
+
+
+def _check_folder(out, names):
+    """The folder for results of these names, as a Path; refused where it can neither be written nor made, or a name is too long for it."""
+    try:
+        first = Path(*Path(out).parts[:1])
+        if str(first).startswith("~") and not first.expanduser().is_dir():
+            raise RuntimeError(f"{first} has no home folder")
+        out = Path(out).expanduser()
+        there = next(each for each in (out, *out.absolute().parents) if os.path.lexists(each))
+        if not there.is_dir():
+            reason = f"{there} is a file"
+        elif not os.access(there, os.W_OK | os.X_OK):
+            reason = f"you may not write in {there}"
+        else:
+            # The temporary file beside a result has a longer name.
+            for name in [*out.parts, *(f"{name}.{os.getpid()}{'x' * 8}" for name in names)]:
+                with contextlib.suppress(FileNotFoundError):
+                    (there / name).stat()
+            return out
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a NUL in the name; RuntimeError: no such user
+        reason = _reason(error)
+    raise PictureError(f"--out {_printable(out)}: {reason}. Name a folder that can be written, or give the pictures shorter names.")
+
+
+def _check_place(place, inputs):
+    """Refuse to write a result over an input, or over anything that this command has not written."""
+    if not os.path.lexists(place):
+        return
+    if any(path.exists() and place.exists() and place.samefile(path) for path in inputs):
+        raise PictureError(f"{place} is an input, and a result would overwrite it: name another folder with --out")
+    if not _is_result(place):
+        raise PictureError(f"{place} is there already and not a result of this command: move it, or name another folder with --out")
+
+
+def _is_result(path):
     try:
         with Image.open(path, formats=["PNG"]) as picture:
-            picture.load()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: there is no such file") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ImageError(f"{path} is not a PNG file that can be read: {error}") from error
-    if picture.mode.startswith("I"):  # 16 bits
-        grey = np.asarray(picture, np.float32) / 65535
-    else:
-        page = Image.new("RGBA", picture.size, "white")  # transparent parts show a white page
-        grey = np.asarray(Image.alpha_composite(page, picture.convert("RGBA")).convert("L"), np.float32) / 255
-    said = [f"{picture.width} x {picture.height}"]
+            return picture.info.get("Software") == _MADE_BY
+    except Exception:  # no PNG file, or a damaged one
+        return False
 
-    border = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
-    inverted = bool(border > 0.5)
-    if inverted:
-        grey, border = 1 - grey, 1 - border
-        said.append("light background, so inverted and the result inverted back")
-    height, width = grey.shape
-    if height != width:
-        side = max(height, width)
-        top, left = (side - height) // 2, (side - width) // 2
-        grey = np.pad(grey, ((top, side - height - top), (left, side - width - left)), constant_values=border)
-        said.append("padded to a square")
-    if grey.shape != (SIDE, SIDE):
-        grey = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-        said.append(f"scaled to {SIDE} x {SIDE}")
-    return np.clip(grey, 0, 1)[..., None], inverted, ", ".join(said)
+
+def _load(path):
+    """The model; refused where a weight is not a finite number, for such a model answers every picture with black or white."""
+    model = load_checkpoint(path)
+    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+        raise TrainingError(f"{path} holds weights that are not finite numbers (NaN or infinite): its training failed. Train it again.")
+    return model
+
+
+def _save(path, image):
+    """Write a picture (h, w) in [0, 1] (other values are clipped) as an 8-bit grey PNG with the mark of this command."""
+    mark = PngInfo()
+    mark.add_text("Software", _MADE_BY)
+    pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda temporary: Image.fromarray(pixels).save(temporary, pnginfo=mark))
+    except OSError as error:
+        raise PictureError(f"{path} could not be written: {_reason(error)}. Results named before it are whole.") from error
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or str(error).rstrip(".")
+
+
+def _printable(path):
+    return str(path).replace("\0", "\\0")

@@ -32,7 +32,7 @@ def test_help_answers_at_once_and_without_tensorflow():
         seconds.append(time.perf_counter() - begin)
     assert min(seconds) < 1
     assert finished.stdout.startswith("usage: dae-keras")
-    assert "denoise your own PNG files" in finished.stdout
+    assert "denoise your own pictures" in finished.stdout
     imported = {line.split("|")[-1].strip() for line in finished.stderr.splitlines()}
     assert "dae_keras.cli" in imported
     assert not any(name.split(".")[0] in ("tensorflow", "keras", "numpy", "papermill") for name in imported)
@@ -156,8 +156,11 @@ def test_denoise_with_noise_writes_both_pictures(picture, tmp_path, capsys):
     arguments = ["--noise", "salt_and_pepper", "--noise-level", "0.3", "--seed", "5"]
     code, output, errors = main(capsys, "denoise", "--model", "DAE.keras", picture, "--out", "out", *arguments)
     assert (code, errors) == (0, "")
-    assert output.count("\n") == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["digit_denoised.png", "digit_noisy.png"]
+    assert output.splitlines() == [
+        f"digit.png: 28 x 28 -> {Path('out') / 'digit_denoised.png'}",
+        "  warning: there is hardly any ink",
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["digit_denoised.png", "digit_input.png", "digit_noisy.png"]
     with Image.open(tmp_path / "out" / "digit_noisy.png") as noisy:
         # Half of the share becomes white; the other half was black before.
         assert np.mean(np.asarray(noisy) == 255) == pytest.approx(0.15, abs=0.04)
@@ -168,9 +171,9 @@ def test_denoise_with_noise_writes_both_pictures(picture, tmp_path, capsys):
     [
         (["--model", "missing.keras", "digit.png"], "missing.keras"),
         (["--model", "DAE.keras", "missing.png"], "missing.png: there is no such file"),
-        (["--model", "DAE.keras", "DAE.keras"], "DAE.keras is not a PNG file"),
+        (["--model", "DAE.keras", "DAE.keras"], "DAE.keras is not a PNG, JPEG, TIFF, WebP or BMP file"),
         (["--model", "digit.png", "digit.png"], "digit.png is not a checkpoint"),
-        (["--model", "DAE.keras", "digit.png", "digit.png"], "two inputs are called digit.png"),
+        (["--model", "DAE.keras", "digit.png", "digit.png"], "two inputs are called digit"),
         (["--model", "DAE.keras", "digit.png", "--noise", "snow"], "noise = 'snow': must be one of gaussian"),
         (["--model", "DAE.keras", "digit.png", "--noise", "gaussian", "--noise-level", "-1"], "noise_level"),
         (["--model", "DAE.keras", "digit.png", "--noise", "masking", "--noise-level", "1.5"], "noise_level = 1.5"),
