@@ -128,7 +128,8 @@ print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution
 
 # %% [markdown]
 # The dense layer has a weight per pixel and a bias for each of its 6,272 outputs. The convolution has a 5 × 5 window
-# and a bias for each of its 32 maps, and uses them at all 14 × 14 places: 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times fewer.
+# and a bias for each of its 32 maps, which it uses at all 14 × 14 places. That makes it
+# 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times smaller.
 #
 # ## Down to the code and up again
 #
@@ -136,8 +137,8 @@ print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution
 # would give 4, and 4 doubled is 8. On the way up, a **transposed convolution** does the reverse: each input pixel
 # paints a small patch of the output, and patches that overlap add up.
 #
-# Between the strides sit **residual blocks** (He, Zhang, Ren and Sun 2015): $x +
-# \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$. A block only has to learn what to add to its input. Here is one in
+# Between the strides sit **residual blocks** (He, Zhang, Ren and Sun 2015):
+# $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$. A block only has to learn what to add to its input. Here is one in
 # plain Keras. Its second convolution starts at zero, so that a new block changes nothing:
 
 # %%
@@ -158,7 +159,6 @@ print("a new block is the identity:", np.array_equal(block.predict(sample, verbo
 # The package's `DCAE` (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through it:
 
 # %%
-set_up(settings)  # so that the first weights follow from the seed alone, whatever ran before
 model = load_checkpoint(settings.model_path, DCAE) if settings.model_path else DCAE(settings.filters, settings.code_dim)
 layer_table = [
     {
@@ -218,7 +218,7 @@ Markdown(markdown_table([{"PSNR (dB)": name, **{case: f"{short[name, case]:.2f}"
 # ## Training
 
 # %%
-set_up(settings)
+set_up(settings)  # from here on, weights and noise follow from the seed, whatever ran before
 pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
 validation = evaluation_pair(images.validation, settings)
 noisy, clean = evaluation_pair(images.test, settings)
@@ -226,7 +226,7 @@ start = metrics.measure(clean, noisy)
 print(f"{len(pairs):,} training batches; test images with {noise_text(settings)}: PSNR {start['psnr']:.2f} dB, SSIM {start['ssim']:.3f}")
 
 # %% tags=["nbval-ignore-output"]
-model, history = train(model, pairs, validation, settings)
+model, history = train(DCAE(model.filters, model.code_dim), pairs, validation, settings)
 
 # %%
 plots.training_curves(history, "DCAE: loss by epoch", "nats per pixel") if history else Markdown("The model was loaded: no curves.")
@@ -379,7 +379,7 @@ for join in (layers.Concatenate(), layers.Add()):
 set_up(settings)  # the same first weights, the same noise
 with_skips = DCAE(model.filters, model.code_dim, skips=True)
 for name, network in (("DCAE", model), ("DCAE with skips", with_skips)):
-    print(f"{name}: {network.count_params():,} weights; {code_size(network):,} values from encoder to decoder, for an image of 784 pixels")
+    print(f"{name}: {network.count_params():,} weights; size of the decoder's input: {code_size(network):,}; pixels: 784")
 assert with_skips.count_params() == model.count_params(), "adding must not cost weights"
 
 # %% [markdown]
@@ -448,12 +448,12 @@ plots.image_rows(pictures, "The DCAE with skips, one path changed at a time")
 # %% [markdown]
 # *The figure: seven rows of ten digits. Without the code they look nearly the same as with all paths; without the 7 ×
 # 7 maps a few specks and gaps appear; without the 14 × 14 maps they are dim and blurred, and from the code alone
-# there are only grey blots. In the last row each picture shows mostly the digit to its left, whose 14 × 14 maps it
+# there are only dim blots. In the last row each picture shows mostly the digit to its left, whose 14 × 14 maps it
 # was given, with traces of its own.*
 #
 # Without the 14 × 14 maps 5.9<!--=whole - path_psnr["14 × 14 maps"]["zero"]:.1f--> dB are gone, without the 7 × 7 maps 1.1<!--=whole - path_psnr["7 × 7 maps"]["zero"]:.1f-->, without the code 0.9<!--=whole - path_psnr["code"]["zero"]:.1f-->. With exchanged 14 × 14
 # maps the decoder draws the other image<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2-->; with an exchanged code it goes on drawing the right one<!--?path_psnr["code"]["exchanged"] > path_psnr["code"]["exchanged, against the other"] + 5-->. So most of the
-# information goes by the 14 × 14 maps, and the code by itself draws no digit. One caveat: this network was trained
+# information goes by the 14 × 14 maps, and the code by itself gives a dim blot. One caveat: this network was trained
 # with all three paths. What it could learn without one of them, only a new training would tell.
 #
 # ## Shifted images
