@@ -11,8 +11,8 @@ from dae_keras.models import VAE
 
 
 @pytest.fixture
-def one_number(random_generator):
-    """A VAE with a code of one number, so that log p(x) can be had by numerical integration.
+def small_vae(random_generator):
+    """A VAE with a latent dimension of 1, so that log p(x) follows by numerical integration.
 
     Its pixels depend on the code, but gently, so that the prior is a usable guess for the posterior.
     """
@@ -39,35 +39,51 @@ def binary_images(random_generator):
     return (random_generator.random((6, 28, 28, 1)) < 0.4).astype(np.float32)
 
 
-def test_many_samples_reach_the_likelihood_by_integration(one_number, binary_images):
-    exact = np.array([log_p_of_x(one_number, image) for image in binary_images])
-    bound = generative.importance_weighted_bound(one_number, binary_images, binary_images, samples=20_000)
+def test_many_samples_reach_the_likelihood_by_integration(small_vae, binary_images):
+    exact = np.array([log_p_of_x(small_vae, image) for image in binary_images])
+    bound = generative.importance_weighted_bound(small_vae, binary_images, binary_images, samples=20_000)
     assert bound == pytest.approx(exact, abs=0.05)
     assert exact.max() < -400  # far below what exp can hold in float32
 
 
-def test_the_bound_rises_with_the_samples_and_starts_at_the_evidence_lower_bound(one_number, binary_images):
+def test_the_bound_rises_with_the_samples_and_starts_at_the_evidence_lower_bound(small_vae, binary_images):
     # The same image many times: the mean over them is an expectation over samples.
     images = np.repeat(binary_images[:1], 3000, axis=0)
-    means = [generative.importance_weighted_bound(one_number, images, images, samples).mean() for samples in (1, 5, 50)]
-    assert means[0] < means[1] < means[2] < log_p_of_x(one_number, images[0]) + 0.02
-    loss, *_ = one_number.compute_losses(images, images)
+    means = [generative.importance_weighted_bound(small_vae, images, images, samples).mean() for samples in (1, 5, 50)]
+    assert means[0] < means[1] < means[2] < log_p_of_x(small_vae, images[0]) + 0.02
+    loss, *_ = small_vae.compute_losses(images, images)
     assert means[0] == pytest.approx(-float(loss), abs=0.15)
 
 
-def test_samples_are_added_up_in_parts_without_a_remainder_lost(one_number, binary_images):
+def test_it_is_a_bound_whatever_the_encoder_sees(small_vae, binary_images, random_generator):
+    targets = np.repeat(binary_images[:1], 3000, axis=0)
+    noisy = targets + random_generator.normal(0, 0.5, targets.shape).astype(np.float32)
+    exact = log_p_of_x(small_vae, binary_images[0])
+    assert generative.importance_weighted_bound(small_vae, noisy, targets, 1).mean() < exact + 0.02
+    many = generative.importance_weighted_bound(small_vae, noisy[:6], targets[:6], samples=20_000)
+    assert many == pytest.approx(np.full(6, exact), abs=0.05)
+
+
+def test_one_sample_of_a_grey_target_is_the_mean_over_its_black_and_white_draws(small_vae, random_generator):
+    grey = np.repeat(random_generator.random((1, 28, 28, 1)).astype(np.float32), 3000, axis=0)
+    drawn = (random_generator.random(grey.shape) < grey).astype(np.float32)
+    of_grey, of_drawn = (generative.importance_weighted_bound(small_vae, grey, targets, 1) for targets in (grey, drawn))
+    assert of_grey.mean() == pytest.approx(of_drawn.mean(), abs=4 * (of_grey - of_drawn).std() / np.sqrt(3000))
+
+
+def test_samples_are_added_up_in_parts_without_a_remainder_lost(small_vae, binary_images):
     # A constant decoder and a posterior that is the prior: every weight is p(x) itself, and so is their mean, however many there are.
-    one_number.set_weights([np.zeros_like(weight) for weight in one_number.get_weights()])
+    small_vae.set_weights([np.zeros_like(weight) for weight in small_vae.get_weights()])
     for samples in (1, 49, 50, 51, 120):
-        bound = generative.importance_weighted_bound(one_number, binary_images, binary_images, samples)
+        bound = generative.importance_weighted_bound(small_vae, binary_images, binary_images, samples)
         assert bound == pytest.approx(-784 * np.log(2), rel=1e-6)
 
 
-def test_the_seed_decides_the_bound_and_more_images_than_one_batch_keep_their_order(one_number, random_generator):
+def test_the_seed_decides_the_bound_and_more_images_than_one_batch_keep_their_order(small_vae, random_generator):
     images = (random_generator.random((150, 28, 28, 1)) < 0.4).astype(np.float32)
     images[140:] = 1.0
-    one_number.decoder_logits.layers[-2].bias.assign(np.ones(784))
-    first, again, other = (generative.importance_weighted_bound(one_number, images, images, 3, seed) for seed in (1, 1, 2))
+    small_vae.decoder_logits.layers[-2].bias.assign(np.ones(784))
+    first, again, other = (generative.importance_weighted_bound(small_vae, images, images, 3, seed) for seed in (1, 1, 2))
     assert first.shape == (150,)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -75,17 +91,17 @@ def test_the_seed_decides_the_bound_and_more_images_than_one_batch_keep_their_or
     assert first[140:].min() > -270 > -450 > first[:140].max()
 
 
-def test_long_bounds_tell_their_progress(one_number, random_generator, capsys):
+def test_long_bounds_tell_their_progress(small_vae, random_generator, capsys):
     images = np.zeros((1000, 28, 28, 1), np.float32)
-    one_number.log_weights = lambda z_mean, z_log_var, targets, noise: noise[:, :, 0]
-    generative.importance_weighted_bound(one_number, images, images, samples=1000)
-    assert capsys.readouterr().out == "1,000 samples an image: 1,000 of 1,000 images done\n"
+    small_vae.log_weights = lambda z_mean, z_log_var, targets, noise: noise[:, :, 0]
+    generative.importance_weighted_bound(small_vae, images, images, samples=1000)
+    assert capsys.readouterr().out == "1,000 samples per image: 1,000 of 1,000 images done\n"
 
 
 @pytest.mark.parametrize(("samples", "targets", "said"), [(0, 6, "samples = 0: must be at least 1"), (5, 4, "6 images and 4 targets")])
-def test_a_wrong_request_is_refused(one_number, binary_images, samples, targets, said):
+def test_a_wrong_request_is_refused(small_vae, binary_images, samples, targets, said):
     with pytest.raises(ValueError, match=said):
-        generative.importance_weighted_bound(one_number, binary_images, binary_images[:targets], samples)
+        generative.importance_weighted_bound(small_vae, binary_images, binary_images[:targets], samples)
 
 
 def test_kl_per_dimension_is_the_known_closed_form():
@@ -93,13 +109,13 @@ def test_kl_per_dimension_is_the_known_closed_form():
     assert generative.kl_per_dimension(z_mean, z_log_var) == pytest.approx(np.array([[0.0, 2.0], [0.5, 0.5 * (4 - 1 - np.log(4))]]))
 
 
-def test_the_kl_of_all_numbers_is_the_models_own(random_images):
+def test_the_kl_of_all_dimensions_is_the_models_own(random_images):
     model = VAE(hidden_dim=8, latent_dim=3)
     kl = generative.kl_per_dimension(*model.encoder.predict(random_images, verbose=0))
     assert kl.sum(axis=1).mean() == pytest.approx(float(model.compute_losses(random_images, random_images)[2]), rel=1e-5)
 
 
-def test_a_number_is_active_if_its_mean_varies_by_more_than_a_hundredth(random_generator):
+def test_a_unit_is_active_if_its_mean_varies_by_more_than_a_hundredth(random_generator):
     deviations = np.sqrt([0.0, 0.008, 0.012, 1.0])
     assert generative.active_units(random_generator.normal(5.0, 1.0, (200_000, 4)) * deviations) == 2
     assert generative.active_units(np.full((10, 3), 7.0)) == 0
@@ -127,7 +143,7 @@ def test_the_frechet_distance_is_the_formula_with_the_matrix_root(random_generat
     assert generative.frechet_distance(second, first) == pytest.approx(expected, rel=1e-8)
 
 
-def test_the_frechet_distance_bears_features_that_never_answer(random_generator):
+def test_the_frechet_distance_allows_features_that_are_always_zero(random_generator):
     features = np.c_[random_generator.normal(size=(50, 2)), np.zeros(50)].astype(np.float32)
     assert generative.frechet_distance(features, features + np.float32(1)) == pytest.approx(3, rel=1e-5)
 
