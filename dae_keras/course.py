@@ -10,10 +10,11 @@ from pathlib import Path
 
 import nbformat
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from PIL import Image
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from dae_keras import data, training
@@ -122,18 +123,29 @@ def checked_settings(profile, only, overrides):
     for name in chosen:
         file = files[name]
         try:
-            values = yaml.safe_load(file.read_text()) or {}
-            if not isinstance(values, dict):
-                raise SettingsError("must hold lines of the form name: value")
+            values = _read_parameters(file)
             check_names(values, known[name])
             values |= {key: value for key, value in overrides.items() if key in known[name]}
             settings[name] = Settings.from_parameters(values)
-        except (SettingsError, yaml.YAMLError) as error:
+        except SettingsError as error:
             raise SettingsError(f"{file.relative_to(root)}: {error}") from error
     folders = {values.run_dir for values in settings.values()}
     if len(folders) > 1:
         raise CourseError(f"the notebooks of profile {profile!r} have different run_dir: {', '.join(sorted(folders))}")
     return settings
+
+
+def _read_parameters(file):
+    """A parameter file as a dict, by YAML 1.2: there `on` is a word, 010 is ten, 1e-3 a number, and a name given twice an error."""
+    try:
+        values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")) or {}
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise SettingsError(f"{where}{problem.splitlines()[0]} (the file must be UTF-8 text of lines name: value)") from error
+    if not isinstance(values, dict):
+        raise SettingsError("must hold lines of the form name: value")
+    return values
 
 
 def _check_machine(settings):

@@ -73,7 +73,7 @@ class Settings:
 
     seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
     batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
-    epochs: int = _parameter(10, "passes over the training images", minimum=1)
+    epochs: int = _parameter(10, "passes over the training images", minimum=1, maximum=100_000)
     learning_rate: float = _parameter(1e-3, "Adam's learning rate; with the cosine schedule, its mean", above=0, maximum=10)
     learning_rate_schedule: str = _parameter(
         "cosine", "constant, or cosine: a short rise to twice the mean, then a fall to zero", choices=("constant", "cosine")
@@ -100,6 +100,8 @@ class Settings:
                 object.__setattr__(self, spec.name, _checked(spec, getattr(self, spec.name)))
             except SettingsError as problem:
                 problems.append(str(problem))
+        if not problems:
+            problems += _path_problems(self)
         shares = ("salt_and_pepper", "masking")
         if not problems and self.noise in shares and self.noise_level > 1:
             problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
@@ -164,12 +166,38 @@ class Settings:
 
 
 def course_folder() -> Path:
-    """The nearest folder, upwards from the working folder, with `notebooks` and `params`; else the package's own; else the working one."""
+    """The nearest folder of the course, upwards from the working folder; else the package's own; else the working one.
+
+    Known by its first notebook and the profile `full`: other projects have folders called notebooks and params too.
+    """
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
-        if (folder / "notebooks").is_dir() and (folder / "params").is_dir():
+        if (folder / "notebooks" / "01_data.ipynb").is_file() and (folder / "params" / "full").is_dir():
             return folder
     return here
+
+
+_SOURCES = ("notebooks", "params", "dae_keras", "data", "tests", "docs", "benchmarks")  # what a run must never write into
+
+
+def _path_problems(settings):
+    """What is wrong with the paths: ones that no system can have, and a run_dir whose results would replace parts of the course."""
+    problems = []
+    for name in ("data_dir", "run_dir", "load_model_path"):
+        try:
+            absolute_path(getattr(settings, name)).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, an unknown ~user, a NUL
+            problems.append(f"{name} = {getattr(settings, name)!r}: is not a path that this system can have ({error})")
+    if problems:
+        return problems
+    course, run = course_folder().resolve(), settings.run_path
+    kept = [(course / source).resolve() for source in _SOURCES] + [settings.data_path.resolve()]
+    # A link inside the run folder may lead back as well.
+    for folder in (run, *(run / part for part in ("notebooks", "checkpoints", "logs"))):
+        folder = folder.resolve()
+        if folder == course or folder in course.parents or any(folder == source or source in folder.parents for source in kept):
+            return [f"run_dir = {settings.run_dir!r}: results would replace the course's own files in {folder}: choose another"]
+    return []
 
 
 def absolute_path(path: str | Path) -> Path:
@@ -195,8 +223,12 @@ def check_names(names, known) -> None:
 
 def _checked(spec, value):
     """The value in the field's type, or a SettingsError that says what is allowed."""
-    converted = _converted(spec.type, value)
     allowed = spec.metadata
+    if value is None and spec.default == "":
+        value = ""  # what an empty line of YAML gives
+    if isinstance(value, bool) and allowed["choices"] and "on" in allowed["choices"]:
+        value = "on" if value else "off"  # papermill's own reader of YAML takes the word on for true
+    converted = _converted(spec.type, value)
     valid = (
         converted is not None
         and (allowed["choices"] is None or converted in allowed["choices"])

@@ -272,6 +272,9 @@ def test_a_wrong_value_in_the_last_notebooks_file_stops_the_first(refused, small
         ("beta: 2\n", "unknown parameter 'beta'"),  # of another notebook, not of this one
         ("- epochs\n", "must hold lines of the form name: value"),
         ("epochs: [3\n", "line"),
+        ("epochs: 3\nepochs: 4\n", 'found duplicate key "epochs"'),
+        ("epochs: 1:30\n", "epochs = '1:30'"),
+        ("epochs: " + "[" * 1000 + "]" * 1000, "recursion"),
     ],
 )
 def test_a_wrong_parameter_file(refused, small_course, content, said):
@@ -279,6 +282,26 @@ def test_a_wrong_parameter_file(refused, small_course, content, said):
     message = refused(SettingsError)
     assert "02_dae.yaml: " in message
     assert said in message
+
+
+def test_a_parameter_file_that_is_no_utf_8(refused, small_course):
+    (small_course / "params" / "full" / "02_dae.yaml").write_bytes("run_dir: r\u00e9sultats\n".encode("latin-1"))
+    assert "must be UTF-8" in refused(SettingsError)
+
+
+def test_a_parameter_file_is_read_by_yaml_1_2(small_course, executed):
+    lines = ["run_dir: runs/full", "epochs: 010", "noise_level: 1e-1", "load_model_path:"]
+    (small_course / "params" / "full" / "02_dae.yaml").write_text("\n".join(lines))
+    course.run(only=["02_dae"])
+    [(_, parameters)] = executed
+    assert (parameters["epochs"], parameters["noise_level"], parameters["load_model_path"]) == (10, 0.1, "")
+
+
+def test_a_run_never_touches_the_courses_own_notebooks(refused, small_course):
+    before = (small_course / "notebooks" / "01_data.ipynb").read_bytes()
+    for run_dir in (".", "", "notebooks"):
+        assert "replace the course's own files" in refused(SettingsError, overrides={"run_dir": run_dir})
+    assert (small_course / "notebooks" / "01_data.ipynb").read_bytes() == before
 
 
 def test_a_missing_parameter_file(refused, small_course):
@@ -298,7 +321,8 @@ def test_notebooks_of_one_profile_in_different_folders(refused, small_course):
     assert "different run_dir: runs/elsewhere, runs/full" in refused(CourseError)
 
 
-def test_a_folder_without_notebooks(refused, small_course):
+def test_a_folder_without_notebooks(refused, small_course, monkeypatch):
+    monkeypatch.setattr(course, "course_folder", lambda: small_course)
     for notebook in (small_course / "notebooks").iterdir():
         notebook.unlink()
     assert str(small_course / "notebooks") in refused(CourseError)

@@ -135,8 +135,6 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
         ("noise", 3, "one of gaussian, salt_and_pepper, masking, speckle"),
         ("dataset", "cifar10", "one of mnist, fashion_mnist, kmnist"),
         ("precision", "float16", "one of auto, float32, mixed_float16, mixed_bfloat16"),
-        ("jit_compile", True, "one of auto, on, off"),
-        ("run_dir", 1.5, "text"),
         ("run_dir", None, "text"),
         ("device", "-1", "a GPU's number"),
         ("device", -1, "a GPU's number"),
@@ -229,6 +227,17 @@ def test_from_notebook_leaves_the_learners_own_cells_alone():
     assert Settings.from_notebook(namespace).epochs == 5
 
 
+@pytest.mark.parametrize(("value", "word"), [(True, "on"), (False, "off"), ("on", "on"), ("auto", "auto")])
+def test_what_papermill_makes_of_on_and_off_is_understood(value, word):
+    assert Settings.from_notebook({"jit_compile": value}).jit_compile == word
+
+
+def test_an_empty_line_of_a_parameter_file_is_an_empty_text():
+    assert Settings.from_parameters({"load_model_path": None}) == Settings()
+    with pytest.raises(SettingsError, match="epochs = None"):
+        Settings.from_parameters({"epochs": None})
+
+
 def test_from_notebook_refuses_a_wrong_value():
     with pytest.raises(SettingsError, match="epochs = 'ten'"):
         Settings.from_notebook({"epochs": "ten"})
@@ -240,7 +249,8 @@ def test_from_notebook_refuses_a_wrong_value():
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     (tmp_path / "notebooks" / "deeper").mkdir(parents=True)
-    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "full").mkdir(parents=True)
+    (tmp_path / "notebooks" / "01_data.ipynb").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -273,6 +283,37 @@ def test_no_checkpoint_to_load_has_no_path():
 def test_outside_of_any_course_folder_the_packages_own_counts(tmp_path, monkeypatch, repository):
     monkeypatch.chdir(tmp_path)
     assert course_folder() == repository
+
+
+def test_another_project_with_notebooks_and_params_is_not_taken_for_the_course(tmp_path, monkeypatch, repository):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert course_folder() == repository
+
+
+@pytest.mark.parametrize(
+    "run_dir",
+    ["", ".", "/", "..", "notebooks", "notebooks/mine", "params", "data", "data/runs", "tests", "runs/../notebooks"],
+)
+def test_a_run_folder_that_is_or_holds_a_part_of_the_course_is_refused(course, run_dir):
+    with pytest.raises(SettingsError, match=r"run_dir = .*replace the course's own files"):
+        Settings(run_dir=run_dir)
+
+
+@pytest.mark.parametrize("link", ["runs", "runs/mine", "runs/mine/notebooks"])
+def test_a_link_into_the_course_does_not_hide_it(course, link):
+    (course / link).parent.mkdir(parents=True, exist_ok=True)
+    (course / link).symlink_to(course / "notebooks")
+    with pytest.raises(SettingsError, match="replace the course's own files"):
+        Settings(run_dir="runs/mine")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-has-this-name/x"])
+@pytest.mark.parametrize("name", ["run_dir", "data_dir", "load_model_path"])
+def test_a_path_that_no_system_can_have_is_refused(course, name, path):
+    with pytest.raises(SettingsError, match=rf"{name} = .*not a path that this system can have"):
+        Settings(**{name: path})
 
 
 # --------------------------------------------------------------------------------------------------- what texts can promise
