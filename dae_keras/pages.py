@@ -104,7 +104,7 @@ def bench(section, row, column):
 def denoisers_table():
     """The README's table of results: filters from notebook 5, networks over their seeds."""
     lines = []
-    for name, score in page("05_compare", "baseline_scores").items():
+    for name, score in sorted(page("05_compare", "baseline_scores").items(), key=lambda item: item[1]["psnr"]):
         weights = f"{score['weights']:,}" if score["weights"] else ""
         lines.append([name, f"{score['psnr']:.2f}", f"{score['ssim']:.3f}", weights, "", ""])
     for name in sorted({row["method"] for row in rows("denoisers")}, key=lambda name: mean("denoisers", "PSNR", method=name)):
