@@ -1,8 +1,6 @@
 """Run the course's notebooks in order with papermill: strict parameters, resume, progress."""
 
-import base64
 import hashlib
-import io
 import json
 import sys
 from importlib.metadata import version
@@ -12,7 +10,6 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from PIL import Image
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
@@ -78,19 +75,6 @@ def summary(run_folder):
     if (run_folder / "comparison.csv").exists():
         lines += ["", markdown_table(read_table(run_folder / "comparison.csv"))]
     return "\n".join(lines)
-
-
-def shrink_pictures(path, colours=24):
-    """Repaint the pictures in an executed notebook with few colours, which halves its size: the committed ones stay under 500 KB."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
-                small = io.BytesIO()
-                picture.quantize(colours, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-                output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
-    training.replace_file(Path(path), lambda temporary: nbformat.write(notebook, temporary))
 
 
 def notebook_parameters(path):

@@ -45,7 +45,7 @@ SHA256 = {
 }
 
 
-CHUNK = 1_000  # records parsed and decoded at a time: one by one takes tf.data three times as long
+CHUNK = 1_000  # records parsed and decoded at a time: one by one, tf.data would be busy with passing them on
 # The pipeline gets one half, the operations of the training step the other: of two cores one each, so that neither waits for the other.
 HALF_THE_CORES = max(1, (os.cpu_count() or 1) // 2)
 WINDOW = 10_000  # images from which a stream's next one is drawn: 8 MB
@@ -248,8 +248,7 @@ def without_autotuning(dataset, threads=0):
     """The same `tf.data.Dataset`, not tuned while it runs, and on so many threads of its own; 0: on those that TensorFlow has for all.
 
     tf.data's tuning thread sleeps for 10 ms, then 20, 40 and so on up to a minute, and an epoch that has ended can be kept waiting until it
-    wakes: one epoch in four took 41 s here in place of 21, at the same processor time. There is nothing to tune: a batch takes less time
-    to make than to train on.
+    wakes (benchmarks/RESULTS.md marks such times). There is nothing to tune: a batch takes less time to make than to train on.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

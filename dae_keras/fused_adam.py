@@ -9,7 +9,7 @@ class FusedAdam(keras.optimizers.Adam):
     """Adam (Kingma and Ba 2015, algorithm 1, in the form at the end of section 2): the same rule and state as `keras.optimizers.Adam`.
 
     Keras writes the rule as nine operations on arrays, each of which passes over the weights. TensorFlow's own operation passes once: on a
-    processor a step of the DAE, whose weights outweigh its batch of 32 images, takes two thirds of the time. The two round differently:
+    processor a step of the DAE, whose weights outweigh its batch of 32 images, gets clearly shorter by it. The two round differently:
     their updates agree to a few parts in 100,000.
     """
 

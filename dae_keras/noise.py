@@ -30,7 +30,7 @@ def _standard_normal(images, seed):
     """N(0, 1) for every pixel, by Box and Muller 1958, equation 1: uniform (a, b) give two independent normal numbers,
     sqrt(-2 ln a) cos(2 pi b) and sqrt(-2 ln a) sin(2 pi b).
 
-    Half the processor time of `tf.random.stateless_normal`, which takes its logarithms and sines one by one: these go by the vector.
+    Cheaper than `tf.random.stateless_normal`, which takes its logarithms and sines one by one: these go by the vector.
     """
     uniform = tf.random.stateless_uniform((2, (tf.size(images) + 1) // 2), seed, dtype=images.dtype)
     radius = tf.sqrt(-2.0 * tf.math.log1p(-uniform[0]))  # of 1 - a, which is never 0

@@ -1,13 +1,8 @@
-import base64
-import io
-
 import nbformat
-import numpy as np
 import papermill
 import pytest
 import yaml
 from nbclient.exceptions import DeadKernelError
-from PIL import Image
 
 from dae_keras import course
 from dae_keras.course import CourseError
@@ -371,25 +366,3 @@ def test_the_summary_lists_what_is_there_and_the_table(small_course, executed):
 def test_the_summary_of_a_part_says_no_more_than_is_there(small_course, executed):
     lines = course.summary(course.run(only=["01_data"])).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["notebooks"]
-
-
-def test_pictures_shrink_and_stay_what_they_are(tmp_path):
-    levels = np.linspace(0, 255, 200, dtype=np.uint8)
-    noise = np.random.default_rng(0).integers(0, 6, (100, 200, 3), np.uint8)
-    stored = io.BytesIO()
-    Image.fromarray(np.minimum(levels[None, :, None], 249) + noise).save(stored, "PNG")
-    picture = base64.b64encode(stored.getvalue()).decode()
-    output = nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "a figure"})
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("draw()", outputs=[output])]
-    )
-    nbformat.write(notebook, tmp_path / "one.ipynb")
-
-    course.shrink_pictures(tmp_path / "one.ipynb")
-
-    cells = nbformat.read(tmp_path / "one.ipynb", 4).cells
-    assert [cell.source for cell in cells] == ["text", "draw()"]
-    small = cells[1].outputs[0].data["image/png"]
-    assert len(small) < len(picture) / 2
-    before, after = (np.asarray(Image.open(io.BytesIO(base64.b64decode(each))).convert("RGB"), int) for each in (picture, small))
-    assert np.abs(before - after).max() < 20

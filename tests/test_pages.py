@@ -1,11 +1,15 @@
 """Every text says what was measured: the mechanism on small texts, then the committed pages."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from dae_keras import pages
 from dae_keras.results import read_table, save_table
@@ -188,6 +192,25 @@ def test_a_trial_with_other_parameters_leaves_the_cell_as_it_is(small_page):
     assert notebook.cells[0].source == "result = 1"
     with pytest.raises(pages.PageError, match="does not hold"):
         pages.check()
+
+
+def test_pictures_shrink_and_stay_what_they_are():
+    levels = np.linspace(0, 255, 200, dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 6, (100, 200, 3), np.uint8)
+    stored = io.BytesIO()
+    Image.fromarray(np.minimum(levels[None, :, None], 249) + noise).save(stored, "PNG")
+    picture = base64.b64encode(stored.getvalue()).decode()
+    output = nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "a figure"})
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("text"), nbformat.v4.new_code_cell("draw()", outputs=[output])]
+    )
+    pages.shrink_pictures(notebook)
+    cells = notebook.cells
+    assert [cell.source for cell in cells] == ["text", "draw()"]
+    small = cells[1].outputs[0].data["image/png"]
+    assert len(small) < len(picture) / 2
+    before, after = (np.asarray(Image.open(io.BytesIO(base64.b64decode(each))).convert("RGB"), int) for each in (picture, small))
+    assert np.abs(before - after).max() < 20
 
 
 # ------------------------------------------------------------------------------------------------------------ the committed pages
