@@ -31,7 +31,7 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 40<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
-# each of the two trainings took about 6<!--=max(sum(history["seconds"]), sum(skip_history["seconds"])) / 60:.0f--> minutes.
+# each of the two trainings took about 4<!--=max(sum(history["seconds"]), sum(skip_history["seconds"])) / 60:.0f--> minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -294,11 +294,11 @@ header = ["PSNR (dB)", "code of 20", "code of 128", "gain by the code"]
 Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]))
 
 # %% [markdown]
-# The whole gain is **2.18<!--=whole_gain:.2f--> dB**. Lengthen the code first, and it brings 1.03<!--=by_code["DAE"]:.2f--> dB; the convolutions then bring 1.15<!--=by_convolutions[1]:.2f-->. Put
-# in the convolutions first, and they bring 1.44<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.74<!--=by_code["DCAE"]:.2f-->. Neither order is the right one,
+# The whole gain is **2.15<!--=whole_gain:.2f--> dB**. Lengthen the code first, and it brings 1.01<!--=by_code["DAE"]:.2f--> dB; the convolutions then bring 1.15<!--=by_convolutions[1]:.2f-->. Put
+# in the convolutions first, and they bring 1.42<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.74<!--=by_code["DCAE"]:.2f-->. Neither order is the right one,
 # but in both the convolutions bring more than half<!--?min(by_convolutions) > whole_gain / 2--> of it, and the code at least a third<!--?by_code["DCAE"] > 0.325 * whole_gain-->.
 #
-# These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.01<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
+# These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
 # DAE and 0.01<!--=deviation("denoisers", "PSNR", method="DCAE"):.2f--> for the DCAE. And "convolutions" stands for all that sets the two networks apart: the DCAE also has
 # more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and a longer training. That the windows matter, and not only the
 # depth, is what the shuffled images have shown.
@@ -406,7 +406,7 @@ print(f"DCAE: PSNR {scores['psnr']:.3f}, SSIM {scores['ssim']:.3f}")
 report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.91)})
 
 # %% [markdown]
-# They add **0.34<!--=skip_scores["psnr"] - scores["psnr"]:.2f--> dB**. Notebook 5 shows what a wider network of this kind gains by a longer training.
+# They add **0.33<!--=skip_scores["psnr"] - scores["psnr"]:.2f--> dB**. Notebook 5 shows what a wider network of this kind gains by a longer training.
 #
 # ## Which way the information takes
 #
@@ -560,7 +560,7 @@ for shift in (0, 4):
 #    reordered. Both networks should therefore do about as well as before; what differs is the luck of the first
 #    weights. It is the neighbourhoods that count, not the order as such.
 # 3. Each moved copy is restored worse (see the table of shifts)<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
-#    their mean gains 0.10<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=1000, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
+#    their mean gains 0.08<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=1000, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
 #
 # ```python
 # answers = []
@@ -586,7 +586,7 @@ for shift in (0, 4):
 # - A convolution uses the same few weights in every window. It assumes that neighbours belong together; where pixels
 #   are shuffled, its lead is gone.
 # - Strides that divide the size; residual blocks that start as the identity, which helps a little.
-# - From 18.8<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
+# - From 18.9<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
 #   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code follows
 #   none, and misleads the decoder.
