@@ -30,7 +30,7 @@
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
 # 65<!--=minutes_to_read("04_vae")--> minutes in all; the break is marked. When this page was made, the whole
-# notebook ran in 4<!--=minutes:.0f--> minutes on two CPU cores.
+# notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -370,7 +370,7 @@ Markdown(markdown_table([{"way": way, "MSE": f"{errors[way]:.4f}", "PSNR (dB)": 
 # approximations, and here the decoded mean is ahead by
 # 0.11<!--=ways_psnr["decoded mean"] - ways_psnr["mean of 50 decoded samples"]:.2f--> dB, for one decoding in place of fifty. So `call` uses it.
 #
-# On the validation images the DAE, with the same hidden layers and code size, reaches 18.78<!--=value("exercises", "validation PSNR", model="DAE", variant="defaults"):.2f--> dB, and this VAE
+# On the validation images the DAE, with the same hidden layers and code size, reaches 18.79<!--=value("exercises", "validation PSNR", model="DAE", variant="defaults"):.2f--> dB, and this VAE
 # 18.20<!--=value("exercises", "validation PSNR", model="denoising VAE", variant="defaults"):.2f-->. Is the difference the price of the KL term? Lower its weight to 0.1, change nothing else, and the VAE reaches
 # 18.70<!--=value("exercises", "validation PSNR", model="denoising VAE", variant="beta = 0.1"):.2f-->: nearly all of it is<!--?value("exercises", "validation PSNR", model="denoising VAE", variant="beta = 0.1") - value("exercises", "validation PSNR", model="denoising VAE", variant="defaults") > 0.75 * (value("exercises", "validation PSNR", model="DAE", variant="defaults") - value("exercises", "validation PSNR", model="denoising VAE", variant="defaults"))-->.
 # What does the price buy?
@@ -675,6 +675,7 @@ def gaussian_of(codes, number):
     return random.multivariate_normal(codes.mean(axis=0), covariance, number, check_valid="ignore")
 
 
+# %%
 fitted_on, labels = evaluation_pair(training_images[:10_000], plain_settings)[0], images.train_labels[:10_000]
 drawings, spread, halves = {}, {}, (random.permutation(count), random.permutation(count))
 for name, autoencoder in decoders.items():
@@ -703,16 +704,16 @@ for name in (*decoders, "pixels of the pair, averaged"):
 Markdown("Fréchet distance to the test images of what is decoded from each kind of code:\n\n" + markdown_table(table))
 
 # %% [markdown]
-# The explanation does not survive. From a fitted Gaussian the DAE's samples score 27<!--=drawings["DAE", "one Gaussian"][0]:.0f-->, the DCAE's
-# 39<!--=drawings["DCAE", "one Gaussian"][0]:.0f-->: both are better than the VAE's from its prior, at
+# The explanation does not survive. From a fitted Gaussian the DAE's samples score 24<!--=drawings["DAE", "one Gaussian"][0]:.0f-->, the DCAE's
+# 40<!--=drawings["DCAE", "one Gaussian"][0]:.0f-->: both are better than the VAE's from its prior, at
 # 60<!--=drawings["plain VAE", "N(0, I)"][0]:.0f--><!--?max(drawings["DAE", "one Gaussian"][0], drawings["DCAE", "one Gaussian"][0]) < drawings["plain VAE", "N(0, I)"][0]-->. With
-# a Gaussian per digit the DAE's reach 5.1<!--=drawings["DAE", "a Gaussian per digit"][0]:.1f-->. Its midpoints are no worse than the VAE's
+# a Gaussian per digit the DAE's reach 4.2<!--=drawings["DAE", "a Gaussian per digit"][0]:.1f-->. Its midpoints are no worse than the VAE's
 # either<!--?drawings["DAE", "midpoints"][0] < drawings["plain VAE", "midpoints"][0] and drawings["DAE", "midpoints"][1] > drawings["plain VAE", "midpoints"][1]-->, and
 # midpoints of codes look more like digits than averaged pixels do, for every decoder<!--?all(drawings[name, "midpoints"][0] < drawings["pixels of the pair, averaged", "midpoints"][0] for name in autoencoders)-->.
 # The VAE gains from a fitted Gaussian too<!--?drawings["plain VAE", "one Gaussian"][0] < drawings["plain VAE", "N(0, I)"][0]-->: the codes of digits do not
 # quite fill the prior, nor are they Gaussian. So too with the small KL weight: from a fitted Gaussian that VAE draws as well as the default
 # one<!--?abs(drawings["plain VAE, KL weight 0.05", "one Gaussian"][0] - drawings["plain VAE", "one Gaussian"][0]) < 10-->, at
-# 47<!--=drawings["plain VAE, KL weight 0.05", "one Gaussian"][0]:.0f-->; it was the prior that missed its codes. With standard normal codes the DAE draws nonsense, at 448<!--=drawings["DAE", "N(0, I)"][0]:.0f-->, and that is a matter of place and scale, not of gaps.
+# 47<!--=drawings["plain VAE, KL weight 0.05", "one Gaussian"][0]:.0f-->; it was the prior that missed its codes. With standard normal codes the DAE draws nonsense, at 451<!--=drawings["DAE", "N(0, I)"][0]:.0f-->, and that is a matter of place and scale, not of gaps.
 #
 # What the VAE does have:
 #
@@ -863,7 +864,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## Exercises
 #
-# A run of this notebook takes about as long as the one you have just read, 4<!--=minutes:.0f--> minutes. Give each its own `run_dir`, so that it does not replace the models of `runs/full`.
+# A run of this notebook takes about as long as the one you have just read, 2<!--=minutes:.0f--> minutes. Give each its own `run_dir`, so that it does not replace the models of `runs/full`.
 #
 # 1. On paper: write the loss with weight `beta` as the loss with weight 1 plus a rest. For which `beta` is it still at least $-\log p(x)$?
 # 2. `dae-keras run --only 04_vae -p beta 0.1 -p run_dir runs/beta_0.1`, and the same for 4 and 50. Which `beta` denoises best on the *validation* images
