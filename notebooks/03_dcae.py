@@ -318,9 +318,9 @@ maps = maps[: len(maps) // columns * columns]
 plots.image_sheet(maps, "Feature maps of the first noisy test image", columns, scale=4, gap=1)
 
 # %% [markdown]
-# *The figure: thirty-two small pictures of one noisy two, in four rows of eight. In a few, such as the sixth of the
-# first row and the sixth of the last, the two stands out bright on black. In others only its edges do, bright on one
-# side and dark on the other. Many show it faintly, among noise.*
+# *The figure: thirty-two small pictures of one noisy two, in four rows of eight. In a few of them the two stands out bright
+# on a darker ground. In others only its edges do, bright on one side and dark on the other. Many show it faintly, among
+# noise.*
 #
 # Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each
 # test image with two different draws of noise, and divide the distance between the two by that between two different
