@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
 
@@ -14,6 +13,8 @@ from dae_keras import cli, export
 from dae_keras.export import ExportError, export_model
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.training import TrainingError
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="exports are tested where the extra `export` is installed")
 
 COMMAND = shutil.which("dae-keras", path=sysconfig.get_path("scripts"))
 MODELS = {
