@@ -28,7 +28,8 @@
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 35<!--=minutes_to_read("02_dae")--> minutes to
-# read. Training this notebook's network took 23<!--=training_seconds:.0f--> seconds on the machine that made this page; the other trainings take about as long again.
+# read. Training this notebook's network took 23<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
+# the two under "The wrong noise" takes as long.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -195,8 +196,10 @@ training_seconds = sum(history.get("seconds", []))
 plots.training_curves(history, "DAE: loss by epoch", "nats per pixel") if history else Markdown("The model was loaded: no curves.")
 
 # %% [markdown]
-# *The figure: training loss and validation loss fall together, steeply at first, and level off as the learning rate goes to zero. A star marks
+# *The figure: training loss and validation loss fall, steeply at first, and level off as the learning rate goes to zero. A star marks
 # the epoch that was kept, the last.*
+#
+# The training loss starts higher because it is a mean over the whole epoch, its poor first steps included.
 #
 # Is it the fresh noise that keeps the two curves together? Change that alone. Two networks learn from the same 20,000 images for the same number of
 # epochs; one sees new noise in every epoch, the other one draw of it again and again.
@@ -269,14 +272,14 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 #
 # A denoiser knows the noise of its training and no other. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
 # repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
-# and 1, and is never told which.
+# and 1, and is never told which. It is validated at the usual level.
 #
 # **Predict before you run:** which of the three is best at 0.5? And does the blind one pay for its breadth?
 
 # %% tags=["nbval-ignore-output"]
 usual = settings if settings.noise != "none" and settings.noise_level > 0 else replace(settings, noise="gaussian", noise_level=0.5)
 shares = usual.noise in ("salt_and_pepper", "masking")  # their levels end at 1
-mild_level = round(0.4 * usual.noise_level, 4)
+mild_level = 0.4 * usual.noise_level
 lessons = {
     "mild": replace(usual, noise_level=mild_level, blind=False),
     "blind": replace(usual, noise_level=min(usual.noise_level, 0.5) if shares else usual.noise_level, blind=True),
@@ -292,7 +295,7 @@ for name, lesson in lessons.items():
     networks[f"trained at {mild_level:g}" if name == "mild" else f"blind, 0 to {2 * lesson.noise_level:g}"] = network
 
 # %%
-levels = [round(factor * usual.noise_level, 4) for factor in (0.2, 0.4, 0.6, 1, 1.4, 2)]
+levels = [factor * usual.noise_level for factor in (0.2, 0.4, 0.6, 1, 1.4, 2)]
 levels = [level for level in levels if level <= 1 or not shares]
 noisy_at = {level: evaluation_pair(images.test, usual, level=level)[0] for level in levels}
 by_level = {
@@ -313,7 +316,7 @@ plots.lines(levels, by_level, "Three trainings of one network, tested at several
 
 # %% [markdown]
 # *The figure: three curves over the level of the test noise. The one trained at 0.2 starts highest and drops steeply from 0.3 on, to end far
-# below the others. The one trained at 0.5 is nearly flat up to 0.5. The blind one lies between the two at the left and above both at the right.*
+# below the others. The one trained at 0.5 begins to fall before 0.5. The blind one lies between the two at the left and above both at the right.*
 
 # %%
 own, mild, blind = (np.array(curve) for curve in by_level.values())
@@ -376,7 +379,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Any one of the changes is enough to spoil the result: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
+# Each of the changes does damage by itself: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
 # 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.0<!--=cost["fluctuations"]:.1f--> dB. But they do not add up: background and contrast together cost
 # 2.7<!--=cost["background and contrast"]:.1f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
 # remedy, and nothing is won<!--?gain["background"] < 0.1-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
@@ -491,7 +494,7 @@ plots.digit_map(
 # 2. No: 18.78<!--=value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error"):.2f--> dB with the squared error and 18.79<!--=value("exercises", "validation PSNR", model="DAE", variant="defaults"):.2f--> with cross-entropy are the same<!--?abs(value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error") - value("exercises", "validation PSNR", model="DAE", variant="defaults")) < 0.03-->.
 #    Both have the same best answer, $\mathbb E[x \mid \tilde x]$.
 # 3. It costs more: at masking 0.5 the network trained at 0.2 has 16.9<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.2"):.1f--> dB, the one trained there 20.0<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.5"):.1f-->. The background cannot do it: a black pixel
-#    stays black, at every level. What changes is the mean of the ink and how much it fluctuates.
+#    stays black, at every level. The lower contrast does nearly all of the damage; the fluctuations do little.
 # 4. A dense layer is a matrix product and a bias:
 #
 # ```python
