@@ -29,7 +29,7 @@
 # - look at the best and the worst cases before you trust a mean.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 75<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 2<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# 75<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 5<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -603,7 +603,7 @@ show_table(
 )
 
 # %% [markdown]
-# Seconds depend on the machine: read them as ratios. The DCAE takes about 9<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE.
+# Seconds depend on the machine: read them as ratios. The DCAE takes about 8<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE.
 #
 # ## Away from the noise they were trained on
 #
