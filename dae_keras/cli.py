@@ -1,23 +1,52 @@
 """The command `dae-keras`: parses, calls, prints."""
 
 import argparse
+import contextlib
+import signal
 import sys
+
+from dae_keras.faults import Terminated, one_line
 
 
 def main(arguments=None):
-    """Run the command. Exit code 0; 1 with one message for a wrong value; 2: wrong command line; 130: interrupted."""
+    """Run the command.
+
+    Exit code 0; 1 with one message for a wrong value or a fault of the system, such as a full disk; 2: wrong command line; 130: interrupted
+    (Ctrl-C); 143: asked to end (SIGTERM).
+    """
     options = _parser().parse_args(arguments)
     try:
-        return options.call(options)
+        with _ends_when_asked():
+            return options.call(options)
+    except Terminated:
+        print("dae-keras: asked to end (SIGTERM). What is finished stays; run again to go on.", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("\ndae-keras: interrupted. What is finished stays; run again to go on.", file=sys.stderr)
         return 130
+    except (OSError, MemoryError) as error:
+        print(f"dae-keras: {one_line(error)}", file=sys.stderr)
+        return 1
     except Exception as error:
         # The package's own errors are written for people; any other is a bug and keeps its traceback.
         if not type(error).__module__.startswith("dae_keras."):
             raise
         print(f"dae-keras: {error}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _ends_when_asked():
+    """Turn SIGTERM into an exception, so that the way out is that of Ctrl-C: locks and temporary files go, and the kernel ends."""
+
+    def end(*_):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser():

@@ -1,23 +1,32 @@
 """Run the course's notebooks in order with papermill: strict parameters, resume, progress."""
 
+import contextlib
 import hashlib
 import json
+import os
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
-from dae_keras import data, training
+from dae_keras import data, locks, training
+from dae_keras.faults import one_line
 from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
 
+_OWN_ERRORS = ("SettingsError", "DataError", "TrainingError", "CourseError", "ExportError")
 _READERS = ("04_vae", "05_compare")  # notebooks that load the models of earlier ones
 
 
@@ -28,7 +37,8 @@ class CourseError(Exception):
 def run(profile="full", only=(), overrides=None):
     """Run notebooks of a profile, in order, into its run folder; skip what is done with the same parameters and code.
 
-    Every parameter, the device, the data and a checkpoint to load are checked before the first notebook starts.
+    Every parameter, the device, the data and a checkpoint to load are checked before the first notebook starts. Where another process runs
+    notebooks into the same folder, this one waits until it has finished.
 
     Args:
         profile: a folder in `params/`; it has a YAML file for each notebook that it runs.
@@ -43,20 +53,24 @@ def run(profile="full", only=(), overrides=None):
     """
     settings = checked_settings(profile, only, overrides or {})
     run_folder = next(iter(settings.values())).run_path
-    output_folder = run_folder / "notebooks"
-    checked_machine = False
-    for name, values in settings.items():
-        output = output_folder / f"{name}.ipynb"
-        fingerprint = _fingerprint(name, values)
-        if _is_done(name, output, fingerprint):
-            print(f"{name}: done before with the same parameters and code")
-            continue
-        if not checked_machine:
-            for each in settings.values():
-                _check_machine(each)
-            checked_machine = True
-        output_folder.mkdir(parents=True, exist_ok=True)
-        _execute(name, values, output, fingerprint)
+    outputs = {name: run_folder / "notebooks" / f"{name}.ipynb" for name in settings}
+    for output in outputs.values():
+        _check_output(output)
+    with contextlib.ExitStack() as stack:
+        locked = False
+        for name, values in settings.items():
+            if not locked and not _is_done(name, outputs[name], _fingerprint(name, values)):
+                for each, its_values in settings.items():
+                    _check_machine(each, its_values)
+                # Whoever had to wait here may find it done by the other.
+                stack.enter_context(locks.alone(run_folder, "run", f"run in {run_folder}"))
+                locked = True
+            fingerprint = _fingerprint(name, values)
+            if _is_done(name, outputs[name], fingerprint):
+                print(f"{name}: done before with the same parameters and code")
+                continue
+            outputs[name].parent.mkdir(parents=True, exist_ok=True)
+            _execute(name, values, outputs[name], fingerprint)
     return run_folder
 
 
@@ -122,8 +136,8 @@ def checked_settings(profile, only, overrides):
 def _read_parameters(file):
     """A parameter file as a dict, by YAML 1.2: there `on` is a word, 010 is ten, 1e-3 a number, and a name given twice an error."""
     try:
-        values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")) or {}
-    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig")) or {}
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: no UTF-8, or a day that no month has
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
         where = f"line {mark.line + 1}: " if mark else ""
         raise SettingsError(f"{where}{problem.splitlines()[0]} (the file must be UTF-8 text of lines name: value)") from error
@@ -132,13 +146,27 @@ def _read_parameters(file):
     return values
 
 
-def _check_machine(settings):
-    """Data, device and checkpoint to load, before any work."""
-    data.prepare(settings.dataset, settings.data_path)
+def _check_machine(name, settings):
+    """Device, checkpoint to load and data, before any work."""
     if settings.device.isdecimal():
         training.set_up(settings)
-    if settings.model_path and not settings.model_path.is_file():
-        training.load_checkpoint(settings.model_path)
+    if settings.model_path:
+        training.check_checkpoint(settings.model_path, training.LOADED[name], skips=False)
+    data.prepare(settings.dataset, settings.data_path)
+
+
+def _check_output(output):
+    """Refuse to replace a notebook that no run has made: it may be a learner's own, or the source in another copy of the course."""
+    if os.path.lexists(output) and _made_by_a_run(output) is None:
+        raise CourseError(f"{output} is there already, and no run has made it: move it, or name another run_dir")
+
+
+def _made_by_a_run(output):
+    """The fingerprint that a finished run leaves in its notebook; None where there is none, or no notebook."""
+    try:
+        return nbformat.read(output, as_version=4).metadata.get("dae_keras", {}).get("fingerprint")
+    except Exception:  # nbformat has no common class for what can be wrong with a file
+        return None
 
 
 def _fingerprint(name, settings):
@@ -146,18 +174,18 @@ def _fingerprint(name, settings):
     root = course_folder()
     package = Path(__file__).parent
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-    files = sorted(path for path in package.rglob("*.py") if path.name not in ("course.py", "cli.py"))
+    files = sorted(path for path in package.rglob("*.py") if path.name not in ("course.py", "cli.py", "faults.py", "locks.py"))
     parts = [
         json.dumps(settings.as_dict(), sort_keys=True),
         *(cell.source for cell in notebook.cells if cell.cell_type == "code"),
-        *(path.read_text() for path in files),
+        *(path.read_text(encoding="utf-8") for path in files),
         *(version(each) for each in ("tensorflow", "keras", "numpy")),
     ]
     if settings.model_path and settings.model_path.is_file():
         parts.append(hashlib.sha256(settings.model_path.read_bytes()).hexdigest())
     if name in _READERS:
         earlier = [settings.run_path / f"{model}_test" / "metrics.json" for model, maker in training.MAKERS.items() if maker < name]
-        parts += [path.read_text() for path in earlier if path.is_file()]
+        parts += [path.read_text(encoding="utf-8") for path in earlier if path.is_file()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -165,7 +193,7 @@ def _is_done(name, output, fingerprint):
     products = [f"checkpoints/{model}.keras" for model, maker in training.MAKERS.items() if maker == name]
     if not all((output.parents[1] / product).is_file() for product in products) or not output.is_file():
         return False
-    return nbformat.read(output, as_version=4).metadata.get("dae_keras", {}).get("fingerprint") == fingerprint
+    return _made_by_a_run(output) == fingerprint
 
 
 class _AboveTheBar:
@@ -178,6 +206,33 @@ class _AboveTheBar:
         sys.stdout.flush()
 
 
+class _Kernel(AsyncKernelManager):
+    """A kernel whose process is known, so that it can be ended from outside."""
+
+    process_groups: ClassVar[set[int]] = set()
+
+    async def _async_launch_kernel(self, kernel_cmd, **arguments):
+        await super()._async_launch_kernel(kernel_cmd, **arguments)
+        self.process_groups.add(self.provisioner.pid)  # Jupyter makes the kernel the head of a group of its own
+
+
+def _interruptible(work):
+    """Do the work in a thread; where this process is interrupted or asked to end, end the kernel first, so that none is left alone.
+
+    In the main thread nbclient would catch the signal, end the kernel, and tell of one that died.
+    """
+    _Kernel.process_groups.clear()
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(work)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            for group in _Kernel.process_groups:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
+            raise
+
+
 def _execute(name, settings, output, fingerprint):
     # Under this name while it runs and where it fails: a notebook called NAME.ipynb is always whole.
     unfinished = output.with_suffix(".unfinished.ipynb")
@@ -186,19 +241,26 @@ def _execute(name, settings, output, fingerprint):
     known = notebook_parameters(course_folder() / "notebooks" / f"{name}.ipynb")
     print(f"{name}:", flush=True)
     try:
-        notebook = papermill.execute_notebook(
-            course_folder() / "notebooks" / f"{name}.ipynb",
-            unfinished,
-            parameters={key: value for key, value in settings.as_dict().items() if key in known},
-            cwd=course_folder() / "notebooks",
-            progress_bar=sys.stderr.isatty(),
-            stdout_file=_AboveTheBar(),
-            extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport every time
+        notebook = _interruptible(
+            lambda: papermill.execute_notebook(
+                course_folder() / "notebooks" / f"{name}.ipynb",
+                unfinished,
+                parameters={key: value for key, value in settings.as_dict().items() if key in known},
+                cwd=course_folder() / "notebooks",
+                progress_bar=sys.stderr.isatty(),
+                stdout_file=_AboveTheBar(),
+                kernel_manager_class=_Kernel,
+                extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport every time
+            )
         )
     except PapermillExecutionError as error:
-        raise CourseError(f"{name} stopped: {error.ename}: {error.evalue}\nThe notebook as far as it came: {unfinished}") from error
+        # The package's own messages are for people and may have several lines.
+        said = error.evalue if error.ename in _OWN_ERRORS else one_line(error.evalue)
+        raise CourseError(f"{name} stopped: {error.ename}: {said}\nThe notebook as far as it came: {unfinished}") from error
     except DeadKernelError as error:
         raise CourseError(f"{name} stopped: its Python process died, most often for lack of memory ({error})") from error
+    except NoSuchKernel as error:
+        raise CourseError(f"{name} cannot run: there is no Jupyter kernel {error.name!r}: run pip install ipykernel") from error
     notebook.metadata["dae_keras"] = {"fingerprint": fingerprint}
     nbformat.write(notebook, unfinished)
     unfinished.replace(output)

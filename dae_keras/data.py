@@ -18,7 +18,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from dae_keras import locks
+from dae_keras.faults import one_line, told_as
+
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_SIZES = (47_040_016, 60_008, 7_840_016, 10_008)  # bytes of each, unpacked: of all three datasets
 VERSION = "3.0.1"  # of each of the three in TFDS
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 
@@ -87,29 +91,57 @@ def load(settings) -> Data:
         DataError: as in `prepare`, or the prepared dataset is damaged.
     """
     prepare(settings.dataset, settings.data_path)
+    _check_records(settings)
     order = np.random.default_rng(settings.data_seed).permutation(60_000)
     kept, held_out = order[: settings.train_images], order[60_000 - settings.validation_images :]
-    try:
+    with _damage_told(settings.data_path / settings.dataset, tf.errors.OpError):
         train = _arrays(settings, "train", kept) if settings.cache == "memory" else _stream(settings, kept)
         return Data(*train, *_arrays(settings, "train", held_out), *_arrays(settings, "test", np.arange(settings.test_images)))
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        folder = settings.data_path / settings.dataset
-        raise DataError(f"The prepared dataset in {folder} is damaged ({error.message}). Delete that folder and run again.") from error
+
+
+_DAMAGED = "The prepared dataset in {} is damaged ({}). Delete that folder and run again."
+
+
+def _damage_told(folder, *kinds):
+    return told_as(DataError, _DAMAGED.format(folder, "{}"), *kinds)
+
+
+def _check_records(settings):
+    """Compare the records with what TFDS wrote down of them, their number and their bytes: a file in another's place has others."""
+    for part in ("train", "test"):
+        split = _info(settings).splits[part]
+        count = size = 0
+        with _damage_told(settings.data_path / settings.dataset, tf.errors.OpError):
+            for records in _files(split).batch(CHUNK).map(tf.strings.length):
+                count, size = count + len(records), size + int(tf.reduce_sum(records))
+        if (count, size) != (split.num_examples, split.num_bytes):
+            promised = f"{split.num_examples:,} of {split.num_bytes:,}"
+            reason = f"its part {part} has {count:,} records of {size:,} bytes together in place of {promised}"
+            raise DataError(_DAMAGED.format(settings.data_path / settings.dataset, reason))
+
+
+def _info(settings):
+    """What TFDS wrote down of the prepared dataset."""
+    import tensorflow_datasets as tfds
+
+    folder = settings.data_path / settings.dataset
+    with _damage_told(folder, Exception):  # whatever TFDS makes of a damaged description
+        return tfds.builder_from_directory(folder / VERSION).info
+
+
+def _files(split):
+    return tf.data.TFRecordDataset([str(path) for path in split.filepaths])
 
 
 def _records(settings, part):
     """The prepared records of "train" or "test": a Dataset of (PNG files, labels), `CHUNK` of each at a time."""
-    import tensorflow_datasets as tfds
-
-    info = tfds.builder_from_directory(settings.data_path / settings.dataset / VERSION).info
     features = {"image": tf.io.FixedLenFeature((), tf.string), "label": tf.io.FixedLenFeature((), tf.int64)}
 
     def parse(serialised):
         parsed = tf.io.parse_example(serialised, features)
         return parsed["image"], parsed["label"]
 
-    files = [str(path) for path in info.splits[part].filepaths]
-    return without_autotuning(tf.data.TFRecordDataset(files).batch(CHUNK).map(parse))
+    return without_autotuning(_files(_info(settings).splits[part]).batch(CHUNK).map(parse))
 
 
 def _decoded(files):
@@ -263,17 +295,32 @@ def prepare(dataset: str, data_path: Path) -> None:
     any, TFDS downloads them. TFDS writes into an `incomplete` folder and renames it at the end: a killed run leaves nothing that looks
     whole.
 
+    Where another process prepares the same, this one waits until it has finished.
+
     Raises:
-        DataError: a local file is missing, damaged or not what its name says, or there are none and the download fails.
+        DataError: a local file is missing, damaged or not what its name says, or there are none and the download fails, or the folder
+            cannot be written.
     """
     files = _checked_files(dataset, data_path)
     finished = data_path / dataset / VERSION
     if (finished / "dataset_info.json").exists():
         return
+    with (
+        told_as(DataError, f"{dataset} cannot be prepared in {data_path}: {{}}. Make room there, or name another data_dir.", OSError),
+        locks.alone(data_path, dataset, f"prepare {dataset} in {data_path}"),
+    ):
+        if (finished / "dataset_info.json").exists():  # by the process for which this one has waited
+            return
+        if finished.exists():
+            raise DataError(_DAMAGED.format(finished.parent, "its dataset_info.json is missing"))
+        _prepare_alone(dataset, data_path, files)
+
+
+def _prepare_alone(dataset, data_path, files):
     # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.
     import tensorflow_datasets as tfds
 
-    for leftover in finished.parent.glob("incomplete.*"):
+    for leftover in (data_path / dataset).glob("incomplete.*"):  # of a process that was killed: no living one is at it
         shutil.rmtree(leftover, ignore_errors=True)
     tfds.disable_progress_bar()
     if files:
@@ -289,7 +336,7 @@ def prepare(dataset: str, data_path: Path) -> None:
         try:
             _quietly(builder.download_and_prepare)
         except Exception as error:
-            raise DataError(f"The download of {dataset} failed: {error}\n{_where_to_put(dataset, data_path)}") from error
+            raise DataError(f"The download of {dataset} failed: {one_line(error)}\n{_where_to_put(dataset, data_path)}") from error
 
 
 def _quietly(work):
@@ -338,11 +385,18 @@ def _checked_content(dataset, name, path):
     # KMNIST's sums are of the .gz files, the others' of what is in them.
     key, what = (name, "unpacked content") if name in expected else (f"{name}.gz", "file")
     remedy = f"expected: {FOLDERS[dataset]}'s {name}, SHA-256 of the {what} {expected[key]}. Replace it by a fresh copy or delete it."
-    stored = path.read_bytes()
-    try:
-        content = gzip.decompress(stored) if path.suffix == ".gz" else stored
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file ({error}); {remedy}") from error
+    size = _SIZES[FILES.index(name)]
+    if path.stat().st_size > 2 * size:  # before it is read: packing never adds as much
+        raise DataError(f"{path} has {path.stat().st_size:,} bytes, and {name} has {size:,}; {remedy}")
+    with told_as(DataError, f"{path} cannot be read: {{}}; {remedy}", OSError):
+        stored = path.read_bytes()
+    content = stored
+    if path.suffix == ".gz":
+        # No more than belongs there, and one byte: a small file can unpack to any size.
+        with told_as(DataError, f"{path} is not a whole gzip file ({{}}); {remedy}", OSError, EOFError, zlib.error):
+            content = gzip.GzipFile(fileobj=io.BytesIO(stored)).read(size + 1)
+        if len(content) > size:
+            raise DataError(f"{path} unpacks to more than the {size:,} bytes of {name}; {remedy}")
     actual = hashlib.sha256(content if key == name else stored).hexdigest()
     if actual == expected[key]:
         return content

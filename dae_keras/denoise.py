@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from dae_keras.noise import add_noise
 from dae_keras.pictures import PictureError, read_picture
 from dae_keras.plots import tiled
-from dae_keras.training import TrainingError, load_checkpoint, replace_file
+from dae_keras.training import load_checkpoint, replace_file
 
 _MADE_BY = "dae-keras denoise"  # stands in every result, so that only results are replaced
 _BLANK = 0.3  # no pixel of an answer brighter than this: nothing to be seen
@@ -44,7 +44,7 @@ def denoise_files(model_path, paths, out, settings=None):
     for place in (_place(out, path, kind) for path in paths for kind in kinds):
         _check_place(place, paths)
     pictures = [read_picture(path) for path in paths]
-    model = _load(model_path)
+    model = load_checkpoint(model_path)
 
     inputs = np.concatenate([picture.tiles for picture in pictures])
     if settings is not None:
@@ -115,14 +115,6 @@ def _is_result(path):
             return picture.info.get("Software") == _MADE_BY
     except Exception:  # no PNG file, or a damaged one
         return False
-
-
-def _load(path):
-    """The model; refused where a weight is not a finite number, for such a model answers every picture with black or white."""
-    model = load_checkpoint(path)
-    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
-        raise TrainingError(f"{path} holds weights that are not finite numbers (NaN or infinite): its training failed. Train it again.")
-    return model
 
 
 def _save(path, image):

@@ -50,7 +50,7 @@ def save_results(model, settings, images, metrics, history, name=None):
         "settings": settings.as_dict(),
         **provenance(),
     }
-    replace_file(folder / "metrics.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n"))
+    replace_file(folder / "metrics.json", lambda path: path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
     return folder
 
 
@@ -78,7 +78,7 @@ def provenance():
 def processor():
     """The processor's name, such as "AMD EPYC"."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(": ")[2]
     return platform.processor() or platform.machine()
@@ -101,7 +101,7 @@ def read_metrics(run_path, name):
     Raises:
         FileNotFoundError: the model's notebook has not run.
     """
-    return json.loads((run_path / f"{name}_test" / "metrics.json").read_text())
+    return json.loads((run_path / f"{name}_test" / "metrics.json").read_text(encoding="utf-8"))
 
 
 def save_table(path, rows):
@@ -113,7 +113,7 @@ def save_table(path, rows):
     """
 
     def write(temporary):
-        with temporary.open("w", newline="") as file:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
@@ -123,7 +123,7 @@ def save_table(path, rows):
 
 def read_table(path):
     """The lines of a CSV table as dicts of text."""
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -7,6 +7,8 @@ the values have passed.
 import ast
 import difflib
 import math
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -54,7 +56,7 @@ class Settings:
 
     noise: str = _parameter("gaussian", "kind of noise", choices=("gaussian", "salt_and_pepper", "masking", "speckle", "none"))
     noise_level: float = _parameter(
-        0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0
+        0.5, "standard deviation (gaussian, speckle) or share of pixels hit (salt_and_pepper, masking)", minimum=0, maximum=1_000
     )
     blind: bool = _parameter(False, "train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level")
     clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
@@ -64,8 +66,8 @@ class Settings:
     filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=1_024)
     code_dim: int = _parameter(128, "size of the code of the DCAE", minimum=1, maximum=65_536)
     hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
-    beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0)
-    kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0)
+    beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0, maximum=1_000_000)
+    kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0, maximum=100_000)
     importance_samples: int = _parameter(
         1, "samples of the latent code per image in the VAE's loss; 1: evidence lower bound", minimum=1, maximum=1_000
     )
@@ -81,7 +83,9 @@ class Settings:
     loss: str = _parameter(
         "binary_crossentropy", "loss of DAE and DCAE (the VAE has its own)", choices=("binary_crossentropy", "mean_squared_error")
     )
-    early_stopping: int = _parameter(0, "stop after this many epochs without a better validation loss; 0: never", minimum=0)
+    early_stopping: int = _parameter(
+        0, "stop after this many epochs without a better validation loss; 0: never", minimum=0, maximum=100_000
+    )
     steps_per_execution: int = _parameter(
         0, "gradient steps per call of the compiled training function; 0: 64 on a CPU, a whole epoch on a GPU", minimum=0, maximum=10_000
     )
@@ -177,26 +181,58 @@ def course_folder() -> Path:
     return here
 
 
-_SOURCES = ("notebooks", "params", "dae_keras", "data", "tests", "docs", "benchmarks")  # what a run must never write into
+# What a run must never write into, of the course it runs in and of the one whose package it uses.
+_SOURCES = ("notebooks", "params", "dae_keras", "data", "tests", "docs", "benchmarks", "exercises", ".git", ".github", ".venv")
+_WRITTEN = ("notebooks", "checkpoints", "logs")  # the folders of a run in which older files are replaced
+_LONGEST_NAME = 200  # bytes: systems have 255, and a temporary file's name is longer than the one it stands for
+_LONGEST_PATH = 3_000  # of 4,096
 
 
 def _path_problems(settings):
-    """What is wrong with the paths: ones that no system can have, and a run_dir whose results would replace parts of the course."""
+    """What is wrong with the paths: one that no system can have, a file in a folder's place, results over the course's own files."""
     problems = []
     for name in ("data_dir", "run_dir", "load_model_path"):
-        try:
-            absolute_path(getattr(settings, name)).resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, an unknown ~user, a NUL
-            problems.append(f"{name} = {getattr(settings, name)!r}: is not a path that this system can have ({error})")
-    if problems:
-        return problems
-    course, run = course_folder().resolve(), settings.run_path
-    kept = [(course / source).resolve() for source in _SOURCES] + [settings.data_path.resolve()]
+        value = getattr(settings, name)
+        reason = _why_no_path(value) or (name != "load_model_path" and _why_no_folder(absolute_path(value)))
+        if reason:
+            problems.append(f"{name} = {value!r}: is not a path that this system can have: {reason}")
+    return problems or _overlaps(settings)
+
+
+def _why_no_path(text):
+    """Why a text cannot be a path here, or None."""
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+        return "it has a control character, such as a line's end"
+    try:
+        path = absolute_path(text)
+        if len(os.fsencode(path)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+            return f"it is too long: a name may have {_LONGEST_NAME} bytes, and the whole {_LONGEST_PATH:,}"
+        path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown ~user, letters that the system cannot write
+        return str(error)
+    return None
+
+
+def _why_no_folder(path):
+    """Why there can be no folder of this path, or None."""
+    there = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    return None if there.is_dir() else f"{there} is a file, and a folder belongs there"
+
+
+def _overlaps(settings):
+    """A run_dir whose results would replace the course's own files or the data, judged where the paths really lead."""
+    run = settings.run_path.resolve()
     # A link inside the run folder may lead back as well.
-    for folder in (run, *(run / part for part in ("notebooks", "checkpoints", "logs"))):
-        folder = folder.resolve()
-        if folder == course or folder in course.parents or any(folder == source or source in folder.parents for source in kept):
-            return [f"run_dir = {settings.run_dir!r}: results would replace the course's own files in {folder}: choose another"]
+    written = [run, *((run / part).resolve() for part in _WRITTEN)]
+    courses = {course_folder().resolve(), Path(__file__).resolve().parents[1]}
+    kept = [(course / source).resolve() for course in courses for source in _SOURCES] + [settings.data_path.resolve()]
+    holds_the_course = any(each == course or each in course.parents for each in written for course in courses)
+    lies_in_a_source = any(each == source or source in each.parents for each in written for source in kept)
+    holds_the_data = any(each in source.parents for each in written[1:] for source in kept)
+    if holds_the_course or lies_in_a_source or holds_the_data:
+        return [
+            f"run_dir = {settings.run_dir!r}: results would replace the course's own files or the data: choose another, such as runs/mine"
+        ]
     return []
 
 
@@ -237,7 +273,7 @@ def _checked(spec, value):
         and (allowed["maximum"] is None or converted <= allowed["maximum"])
     )
     if spec.name == "device":
-        valid = converted is not None and (converted in ("auto", "cpu", "all") or converted.isdecimal())
+        valid = converted is not None and (converted in ("auto", "cpu", "all") or re.fullmatch("[0-9]{1,3}", converted))
     if not valid:
         raise SettingsError(f"{spec.name} = {value!r}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
     return converted

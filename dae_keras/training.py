@@ -7,17 +7,21 @@ import math
 import os
 import shutil
 import time
-import zipfile
+import warnings
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from dae_keras import locks
+from dae_keras.checkpoints import DamagedError, describe
 from dae_keras.data import HALF_THE_CORES, without_autotuning
+from dae_keras.faults import told_as
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
 MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}  # checkpoint: the notebook that trains it
+LOADED = {"02_dae": DAE, "03_dcae": DCAE, "04_vae": VAE}  # notebook: the model, without skip connections, that load_model_path replaces
 
 
 class TrainingError(Exception):
@@ -38,21 +42,31 @@ def set_up(settings):
         The device's name for people, such as "CPU" or "GPU 0: NVIDIA L4".
 
     Raises:
-        TrainingError: no such GPU, or another device is already in use in this Python process, or a batch cannot be shared evenly.
+        TrainingError: no such GPU, or another device is already in use in this Python process, or the images cannot be shared evenly.
     """
     gpus = _choose_gpus(settings.device)
     _choose_threads()
     devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
-    if len(devices) > 1 and (settings.batch_size % len(devices) or settings.batch_size > settings.train_images):
-        raise TrainingError(
-            f"batch_size = {settings.batch_size}: with device = 'all' it must be a multiple of the number of devices, here {len(devices)}, "
-            f"and at most train_images = {settings.train_images}."
-        )
+    _check_shares(settings, len(devices))
     tf.distribute.experimental_set_strategy(_mirrored(*(each.name for each in devices)) if len(devices) > 1 else None)
     automatic = "mixed_float16" if gpus else "float32"
     keras.config.set_dtype_policy(automatic if settings.precision == "auto" else settings.precision)
     keras.utils.set_random_seed(settings.seed)
     return ", ".join(gpus) or ("CPU" if len(devices) < 2 else f"{len(devices)} CPU devices")
+
+
+def _check_shares(settings, devices):
+    """Refuse what so many devices cannot share: each must get an image of every batch, in training and in validation."""
+    if devices > 1 and (settings.batch_size % devices or settings.batch_size > settings.train_images):
+        raise TrainingError(
+            f"batch_size = {settings.batch_size}: with device = 'all' it must be a multiple of the number of devices, here {devices}, "
+            f"and at most train_images = {settings.train_images}."
+        )
+    if settings.validation_images < devices:
+        raise TrainingError(
+            f"validation_images = {settings.validation_images}: with device = 'all' there must be at least one for each device, "
+            f"here {devices}."
+        )
 
 
 @functools.cache  # A second strategy in one process takes the first one's messages between devices for its own, and fails.
@@ -107,7 +121,10 @@ def learning_rate(settings, steps):
 class EpochLine(keras.callbacks.Callback):
     """Print one line an epoch and add the epoch's `seconds` to the logs. Must be the first callback, so that the others see them."""
 
+    begun = 0  # epochs, the one under way included
+
     def on_epoch_begin(self, epoch, logs=None):  # noqa: D102
+        self.begun = epoch + 1
         self.begin = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):  # noqa: D102
@@ -132,22 +149,27 @@ def train(model, pairs, validation, settings, name=None):
     Returns:
         The compiled model, and its history: a dict of lists, one value an epoch, with `loss`, `val_loss` and `seconds` among the keys.
 
+    Where another process trains a model of that name into the same run folder, this one waits until it has finished.
+
     Raises:
         TrainingError: the loss became NaN, or the file to load is missing or holds another model, or a DCAE of the other kind.
     """
     name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
+        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False))
         loaded = load_checkpoint(settings.model_path, type(model))
-        if getattr(loaded, "skips", False) != getattr(model, "skips", False):
-            kind = "with" if loaded.skips else "without"
-            raise TrainingError(f"{settings.model_path} holds a DCAE {kind} skip connections; here belongs the other kind.")
         if settings.model_path.resolve() != checkpoint.resolve():
             # The run's later notebooks look for it there.
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             replace_file(checkpoint, lambda path: shutil.copyfile(settings.model_path, path))
         return loaded, _read_history(settings.model_path.parent.parent / "logs" / name / "history.csv")
+    # Two trainings of one name would write their best weights into one file.
+    with locks.alone(settings.run_path, name, f"train {name} in {settings.run_path}"):
+        return _train_anew(model, pairs, validation, settings, name, checkpoint)
 
+
+def _train_anew(model, pairs, validation, settings, name, checkpoint):
     logs = settings.run_path / "logs" / name
     shutil.rmtree(logs, ignore_errors=True)  # TensorBoard would draw the earlier training into the same curve.
     logs.mkdir(parents=True)
@@ -155,8 +177,9 @@ def train(model, pairs, validation, settings, name=None):
     # Under its own name only when training has finished: a file called <MODEL>.keras is always whole.
     best = checkpoint.with_suffix(".best-so-far.keras")
 
+    epochs = EpochLine()
     callbacks = [
-        EpochLine(),
+        epochs,
         keras.callbacks.TerminateOnNaN(raise_error=True),
         keras.callbacks.ModelCheckpoint(best, monitor="val_loss", save_best_only=True),
         keras.callbacks.TensorBoard(logs),
@@ -172,7 +195,7 @@ def train(model, pairs, validation, settings, name=None):
         # Of a smaller last batch a device may get no image at all, and the mean of none is NaN.
         pairs = pairs.take(settings.train_images // settings.batch_size)
     compile_model(model, settings, len(pairs))
-    cause = None
+    cause = failed = None
     try:
         history = model.fit(
             pairs,
@@ -183,16 +206,16 @@ def train(model, pairs, validation, settings, name=None):
             shuffle=False,  # The pipeline shuffles.
         ).history
         # The last step of an epoch can spoil the weights unseen by the training loss.
-        finite = all(map(math.isfinite, history["val_loss"]))
+        failed = next((epoch for epoch, loss in enumerate(history["val_loss"], start=1) if not math.isfinite(loss)), None)
     except RuntimeError as error:
         if "NaN or Inf" not in str(error):
             raise
-        cause, finite = error, False
-    if not finite:
+        cause, failed = error, epochs.begun
+    if failed:
         best.unlink(missing_ok=True)
         raise TrainingError(
-            f"The loss of {name} became NaN or infinite with learning_rate = {settings.learning_rate}: try a tenth of it. "
-            f"Nothing was saved as {checkpoint.name}."
+            f"The loss of {name} became NaN or infinite in epoch {failed} of {settings.epochs} with "
+            f"learning_rate = {settings.learning_rate}: try a tenth of it. Nothing was saved as {checkpoint.name}."
         ) from cause
     model.load_weights(best)
     best.replace(checkpoint)
@@ -226,23 +249,41 @@ def load_checkpoint(path, *model_classes):
         The compiled model.
 
     Raises:
-        TrainingError: there is no such file, Keras cannot read it, or it holds another model.
+        TrainingError: there is no such file, Keras cannot read it, it holds another model, or its weights are not finite numbers.
+    """
+    check_checkpoint(path, *model_classes)
+    # Half precision keeps a loss scale with the optimiser's state: in full precision Keras leaves that state out, and warns.
+    with warnings.catch_warnings(), told_as(TrainingError, f"{path} {_UNREADABLE}: {{}}", Exception):
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        return keras.saving.load_model(path)
+
+
+_UNREADABLE = "is not a checkpoint of this course that Keras can read"
+
+
+def check_checkpoint(path, *model_classes, skips=None):
+    """Refuse a file that cannot take the place of a training, from what the file says: no model is made, and no device needed.
+
+    Args:
+        path: a .keras file.
+        model_classes: as in `load_checkpoint`.
+        skips: whether a DCAE must have skip connections; None: as it likes.
+
+    Raises:
+        TrainingError: as in `load_checkpoint`, or it holds a DCAE of the other kind.
     """
     path = Path(path)
     if not path.is_file():
         raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # Keras reads the weights in parts, which can pass over a wrong checksum.
-        if damaged:
-            raise zipfile.BadZipFile(f"its {damaged} is damaged")
-        model = keras.saving.load_model(path)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{path} is not a checkpoint of this course that Keras can read: {error}") from error
-    allowed = model_classes or (DAE, DCAE, VAE)
-    if not isinstance(model, allowed):
-        raise TrainingError(f"{path} holds a {type(model).__name__}, not a {' or '.join(each.__name__ for each in allowed)}.")
-    return model
+    with told_as(TrainingError, f"{path} {_UNREADABLE}: {{}}", DamagedError):
+        description = describe(path)
+    allowed = [each.__name__ for each in model_classes or (DAE, DCAE, VAE)]
+    if description.registered_name not in [f"dae_keras>{name}" for name in allowed]:
+        raise TrainingError(f"{path} holds a {description.class_name}, not a {' or '.join(allowed)}.")
+    holds_skips = bool(description.config.get("skips", False))
+    if skips is not None and holds_skips != skips:
+        kind = "with" if holds_skips else "without"
+        raise TrainingError(f"{path} holds a DCAE {kind} skip connections; here belongs the other kind.")
 
 
 def _who_makes(path):
@@ -254,7 +295,7 @@ def _read_history(path):
     """A history.csv as Keras's CSVLogger writes it: name to list of numbers; empty where there is none."""
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {key: [float(row[key]) for row in rows] for key in rows[0] if key != "epoch"} if rows else {}
 

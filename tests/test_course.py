@@ -7,6 +7,7 @@ from nbclient.exceptions import DeadKernelError
 from dae_keras import course
 from dae_keras.course import CourseError
 from dae_keras.data import DataError
+from dae_keras.models import DAE
 from dae_keras.settings import SettingsError
 from dae_keras.training import TrainingError
 
@@ -198,10 +199,10 @@ def test_a_failed_rerun_does_not_leave_the_earlier_notebook_for_done(small_cours
 
 def test_another_checkpoint_to_load_runs_the_notebook_again(small_course, executed):
     checkpoint = small_course / "mine.keras"
-    checkpoint.write_text("one")
+    DAE(hidden_dim=8, latent_dim=2).save(checkpoint)
     course.run(only=["02_dae"], overrides={"load_model_path": "mine.keras"})
     names(executed)
-    checkpoint.write_text("two")
+    DAE(hidden_dim=8, latent_dim=3).save(checkpoint)
     course.run(only=["02_dae"], overrides={"load_model_path": "mine.keras"})
     assert names(executed) == ["02_dae"]
 

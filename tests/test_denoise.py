@@ -287,7 +287,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, digit):
     weights[0][0, 0] = np.nan
     spoilt.set_weights(weights)
     spoilt.save(tmp_path / "DAE.keras")
-    with pytest.raises(TrainingError, match=r"DAE\.keras holds weights that are not finite numbers"):
+    with pytest.raises(TrainingError, match=r"DAE\.keras .* holds weights that are not finite numbers"):
         list(denoise_files(tmp_path / "DAE.keras", [saved(tmp_path / "digit.png", digit)], tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -296,6 +296,12 @@ def test_a_batch_that_devices_cannot_share_is_refused():
         training.set_up(Settings(device="all", batch_size=31))
 
 
+def test_fewer_validation_images_than_devices_are_refused():
+    with pytest.raises(TrainingError, match=r"validation_images = 1: .*at least one for each device, here 2"):
+        training.set_up(Settings(device="all", validation_images=1))
+    training.set_up(Settings(device="cpu", validation_images=1))
+
+
 def test_the_schedule_ends_with_the_training_and_each_epoch_prints_one_line(small_settings, few_images, capsys):
     model, history, _ = trained(small_settings(epochs=2, learning_rate=0.01), few_images)
     # By the last of 2 x 7 steps it has come down to nothing; a schedule over one epoch would have done so after 7.

@@ -16,8 +16,8 @@ def digit_classifier():
             layers.Conv2D(16, 5, strides=2, padding="same", activation="relu"),  # (n, 14, 14, 16)
             layers.Conv2D(32, 5, strides=2, padding="same", activation="relu"),  # (n, 7, 7, 32)
             layers.Flatten(),
-            layers.Dense(64, activation="relu", name="features"),  # (n, 64)
-            layers.Dense(10),  # (n, 10)
+            layers.Dense(64, activation="relu", dtype="float32", name="features"),  # (n, 64), in full precision: they leave for NumPy
+            layers.Dense(10, dtype="float32"),  # (n, 10)
         ],
         name="digit_classifier",
     )
