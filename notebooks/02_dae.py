@@ -284,12 +284,13 @@ lessons = {
     "mild": replace(usual, noise_level=mild_level, blind=False),
     "blind": replace(usual, noise_level=min(usual.noise_level, 0.5) if shares else usual.noise_level, blind=True),
 }
-networks = {f"trained at {settings.noise_level:g}" if usual is settings else "trained without noise": model}
+own_training = "blind" if settings.blind else f"at {settings.noise_level:g}" if usual is settings else "without noise"
+networks = {"loaded" if settings.load_model_path else f"trained {own_training}": model}
 for name, lesson in lessons.items():
     lesson = replace(lesson, load_model_path="")
     set_up(lesson)  # the same first weights, the same order of images
     lesson_pairs = training_pairs(batches(images.train, lesson.batch_size, lesson.seed), lesson)
-    network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
+    network = DAE(hidden_dim=model.hidden_dim, latent_dim=model.latent_dim)
     print(f"{name}:")
     network, _ = train(network, lesson_pairs, evaluation_pair(images.validation, lesson), lesson, name=f"DAE_{name}")
     networks[f"trained at {mild_level:g}" if name == "mild" else f"blind, 0 to {2 * lesson.noise_level:g}"] = network
@@ -401,7 +402,7 @@ Markdown(
 # %%
 flat = clean.reshape(len(clean), -1).astype("float64")
 centred = flat - flat.mean(axis=0)
-size = min(settings.latent_dim, 784)
+size = min(model.latent_dim, 784)
 components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
 projected = (centred @ components @ components.T + flat.mean(axis=0)).reshape(clean.shape)
 training_clean = as_array(images.train).astype("float32") / 255

@@ -388,7 +388,7 @@ kl = generative.kl_per_dimension(code_mean, code_log_var)  # (10000, 20)
 kl_by_dimension = kl.mean(axis=0)
 active = generative.active_units(code_mean)
 order = np.argsort(kl_by_dimension)[::-1]
-share = 100 * active / settings.latent_dim
+share = 100 * active / code_mean.shape[1]
 print(f"{share:.1f} % of the latent dimensions are active; together they say {kl_by_dimension.sum():.1f} nats per image")
 bars = {int(dimension): kl_by_dimension[dimension] for dimension in order[:30]}
 plots.bars(bars, "What each latent dimension says", "latent dimension", "KL (nats per image)")
@@ -620,7 +620,8 @@ count, random = len(explained), np.random.default_rng(settings.seed)
 def quality(batch):
     """Fréchet distance to the test images, and the share (%) of images of which the classifier is confident."""
     features, answers = judged(batch)
-    return generative.frechet_distance(features, test_features), 100 * np.mean(answers.max(axis=1) > 0.9)
+    distance = generative.frechet_distance(features, test_features) if len(batch) > 1 else np.nan  # one image has no covariance
+    return distance, 100 * np.mean(answers.max(axis=1) > 0.9)
 
 
 pixels = random.normal(explained.mean(), explained.std(), explained.shape).clip(0, 1).astype(np.float32)
@@ -670,7 +671,10 @@ decoders = autoencoders | {f"plain VAE, KL weight {weights[0]:g}": short_models[
 
 
 def gaussian_of(codes, number):
-    """New codes (number, d) from the Gaussian with the mean and covariance of these."""
+    """New codes (number, d) from the Gaussian with the mean and covariance of these (n, d)."""
+    if len(codes) <= codes.shape[1]:  # the same distribution, without a covariance of size (d, d)
+        weights = random.normal(size=(number, len(codes))) / np.sqrt(max(1, len(codes) - 1))
+        return codes.mean(axis=0) + weights @ (codes - codes.mean(axis=0))
     covariance = np.atleast_2d(np.cov(codes.T))
     return random.multivariate_normal(codes.mean(axis=0), covariance, number, check_valid="ignore")
 
@@ -684,7 +688,7 @@ for name, autoencoder in decoders.items():
     new_codes = {
         "N(0, I)": random.normal(size=(count, codes.shape[1])),
         "one Gaussian": gaussian_of(codes, count),
-        "a Gaussian per digit": np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own) > 1]),
+        "a Gaussian per digit": np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own)]),
         "midpoints": (test_codes[halves[0]] + test_codes[halves[1]]) / 2,
     }
     for origin, code in new_codes.items():

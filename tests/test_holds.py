@@ -26,20 +26,20 @@ TINY = {"train_images": 150, "validation_images": 40, "test_images": 100, "epoch
 TINY |= {"hidden_dim": 17, "latent_dim": 3, "filters": 3, "code_dim": 5}
 
 # In place of limits that would take hours or gigabytes. Left out for that alone: 55,000 training images, 10,000 test images, 100,000
-# epochs or bound samples, 65,536 hidden units and 1,024 filters.
+# epochs or bound samples, 16,384 hidden units and 512 filters.
 AFFORDABLE = {
     "train_images": (150, 1),
     "validation_images": (40, 1),
     "test_images": (100,),
     "epochs": (1, 2),
     "hidden_dim": (17, 1),
-    "latent_dim": (3, 1, 65_536),
+    "latent_dim": (3, 1, 4_096),
     "filters": (3, 1),
     "code_dim": (5, 1, 65_536),
     "hidden_layers": (1, 16),
     "importance_samples": (1, 5),
     "bound_samples": (3, 51),
-    "batch_size": (32, 55_000),
+    "batch_size": (32, 8_192),
     "noise_level": (0.5, 0, 0.2, 0.7, 1, 1_000),
     "learning_rate": (1e-3, 1e-12),  # above 0; with 10 most trainings fail, and those have a test of their own
     "device": ("auto", "cpu", "all"),
