@@ -13,11 +13,11 @@ import keras
 import nbformat
 import numpy as np
 import pytest
+import reliability
 import tensorflow as tf
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
-import reliability
 from dae_keras import course, data
 from dae_keras.settings import Settings
 

@@ -2,10 +2,16 @@ import re
 from types import SimpleNamespace
 
 import pytest
-
 import reliability
 
-TEXT = "# What holds\n\n| kind | cases tried | survived | promised |\n| --- | ---: | ---: | --- |\n| any parameter | 1 | 0 | it runs |\n| killed | 2 | 2 | no half file |\n"
+TEXT = """\
+# What holds
+
+| kind | cases tried | survived | promised |
+| --- | ---: | ---: | --- |
+| any parameter | 1 | 0 | it runs |
+| killed | 2 | 2 | no half file |
+"""
 
 
 def report(kind, outcome="passed", when="call", **properties):
