@@ -94,7 +94,7 @@ from dae_keras.data import as_array, batches, load
 from dae_keras.noise import add_noise, evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, save_results
 from dae_keras.settings import Settings
-from dae_keras.training import set_up, train
+from dae_keras.training import set_up, steps_at_once, train
 from IPython.display import Markdown
 from keras import layers
 
@@ -214,7 +214,7 @@ by_noise = {}
 for way in ("fresh noise in every epoch", "one draw for all epochs"):
     set_up(settings)
     network = DAE(hidden_dim=settings.hidden_dim, latent_dim=settings.latent_dim)
-    network.compile("adam", loss="binary_crossentropy", steps_per_execution=64)
+    network.compile("adam", loss="binary_crossentropy", steps_per_execution=steps_at_once())
     if way.startswith("fresh"):
         network.fit(training_pairs(batches(few, 32, settings.seed), settings), epochs=settings.epochs, shuffle=False, verbose=0)
     else:

@@ -102,7 +102,7 @@ from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, read_table, save_results
 from dae_keras.settings import Settings, course_folder
-from dae_keras.training import load_checkpoint, set_up, train
+from dae_keras.training import load_checkpoint, set_up, steps_at_once, train
 from IPython.display import Code, Markdown, display
 from keras import ops
 from scipy.special import softmax
@@ -515,7 +515,7 @@ def train_short(**changes):
     """A plain VAE after a few epochs, without checkpoints or logs."""
     set_up(short)
     small = VAE(**(network | {"warm_up_steps": 0} | changes))
-    small.compile(keras.optimizers.Adam(short.learning_rate), steps_per_execution=64)
+    small.compile(keras.optimizers.Adam(short.learning_rate), steps_per_execution=steps_at_once())
     small.fit(short_pairs, epochs=short.epochs, shuffle=False, verbose=0)
     return small
 
