@@ -224,7 +224,7 @@ def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, recor
     values = values_for("04_vae", precision=policy, jit_compile="on", steps_per_execution=10_000, train_images=64, validation_images=20)
     folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim")})
     assert sorted(path.stem for path in (folder / "notebooks").iterdir()) == list(NOTEBOOKS)
-    assert {training.load_checkpoint(path).dtype_policy.name for path in (folder / "checkpoints").iterdir()} == {"float32"}
+    assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(training.MAKERS)
 
 
 @pytest.mark.kind("numbers")
@@ -332,7 +332,7 @@ def settings_by_papermill(notebook, parameters):
         ('noise: "none\'; raise SystemExit  #"', 'noise = "none\'; raise SystemExit  #": must be one of'),
         ('noise: "none\\nraise SystemExit"', r"noise = 'none\nraise SystemExit': must be one of"),
         ('run_dir: "runs/a\\nimport os"', "it has a control character"),
-        ("clip: 2026-01-01", "clip = datetime.date(2026, 1, 1): must be true or false"),
+        ("clip: 2026-01-01", "clip = '2026-01-01': must be true or false"),
     ],
 )
 def test_papermill_alone_passes_on_wrong_values_and_they_are_refused(tmp_path, monkeypatch, notebook, text, said):
