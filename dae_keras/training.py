@@ -62,6 +62,9 @@ def _check_shares(settings, devices):
             f"batch_size = {settings.batch_size}: with device = 'all' it must be a multiple of the number of devices, here {devices}, "
             f"and at most train_images = {settings.train_images}."
         )
+    if devices > 1 and settings.jit_compile == "on":
+        # Keras's own "auto" leaves XLA off here: it cannot compile the sum of gradients over devices.
+        raise TrainingError(f"jit_compile = 'on': with device = 'all' it must be auto or off where there are several, here {devices}.")
     if settings.validation_images < devices:
         raise TrainingError(
             f"validation_images = {settings.validation_images}: with device = 'all' there must be at least one for each device, "

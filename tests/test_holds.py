@@ -113,7 +113,9 @@ def possible(row):
     if refused(**{name: row[name] for name in ("noise", "noise_level", "blind") if name in row}):
         return False
     shared = {"batch_size": 32, "train_images": 150, "validation_images": 40}
-    return row.get("device") != "all" or all(row.get(name, value) == value for name, value in shared.items())
+    return row.get("device") != "all" or (
+        row.get("jit_compile") != "on" and all(row.get(name, value) == value for name, value in shared.items())
+    )
 
 
 def pairs_of(notebook):

@@ -304,6 +304,12 @@ def test_a_last_batch_with_fewer_images_than_devices_is_refused(name, batch):
         training.set_up(Settings(**fine))
 
 
+def test_xla_on_several_devices_is_refused():
+    with pytest.raises(TrainingError, match=r"jit_compile = 'on': with device = 'all' it must be auto or off .*, here 2\."):
+        training.set_up(Settings(device="all", jit_compile="on"))
+    training.set_up(Settings(device="cpu", jit_compile="on"))
+
+
 def test_fewer_validation_images_than_devices_are_refused():
     with pytest.raises(TrainingError, match=r"validation_images = 1: .*at least one for each device, here 2"):
         training.set_up(Settings(device="all", validation_images=1))
