@@ -20,7 +20,7 @@ test-quick: $(READY)
 	rm -rf runs/test
 	$(BIN)/dae-keras run --profile quick -p run_dir runs/test
 	$(BIN)/pytest -q --nbval runs/test/notebooks -o addopts=
-	$(BIN)/pytest -q -m course
+	$(BIN)/pytest -q -m "course or slow"
 	rm -rf runs/test
 
 check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests

@@ -82,7 +82,7 @@ def _finite_shapes(weights):
 
 def _check_sizes_of_the_model(description, shapes):
     """Refuse a model that would be made with sizes that its weights do not have."""
-    sides = {side for shape in shapes for side in shape}
+    sides = [side for shape in shapes for side in shape]
     for name in _SIZES:
         if name in description.config and description.config[name] not in sides:
             raise DamagedError(f"its {name} = {description.config[name]!r} does not fit its weights")

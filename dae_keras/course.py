@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ from dae_keras.faults import one_line
 from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
 
+logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it says of a kernel that died, this module says in words
 _OWN_ERRORS = ("SettingsError", "DataError", "TrainingError", "CourseError", "ExportError")
 _READERS = ("04_vae", "05_compare")  # notebooks that load the models of earlier ones
 

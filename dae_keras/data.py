@@ -320,15 +320,18 @@ def _prepare_alone(dataset, data_path, files):
     # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.
     import tensorflow_datasets as tfds
 
-    for leftover in (data_path / dataset).glob("incomplete.*"):  # of a process that was killed: no living one is at it
+    folder = data_path / dataset
+    folder.mkdir(exist_ok=True)
+    for leftover in folder.glob("incomplete.*"):  # of a process that was killed: no living one is at it
         shutil.rmtree(leftover, ignore_errors=True)
     tfds.disable_progress_bar()
     if files:
         print(f"Preparing {dataset} from the files in {data_path} (once, about ten seconds) ...", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
+        # There, and of such a name, so that the next preparation removes what a killed one has left.
+        with tempfile.TemporaryDirectory(prefix="incomplete.", dir=folder) as unpacked:
             for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            _quietly(_local_builder(dataset, data_path, Path(folder)).download_and_prepare)
+                Path(unpacked, name).write_bytes(content)
+            _quietly(_local_builder(dataset, data_path, Path(unpacked)).download_and_prepare)
     else:
         builder = tfds.builder(dataset, data_dir=data_path)
         _check_reachable(dataset, data_path, builder.URL)

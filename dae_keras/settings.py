@@ -9,10 +9,13 @@ import difflib
 import math
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+_shown = reprlib.Repr(maxstring=200, maxother=200).repr  # of values in messages: one may be of any length
 
 
 class SettingsError(ValueError):
@@ -224,7 +227,7 @@ def _path_problems(settings):
         value = getattr(settings, name)
         reason = _why_no_path(value) or (name != "load_model_path" and _why_no_folder(absolute_path(value)))
         if reason:
-            problems.append(f"{name} = {value!r}: is not a path that this system can have: {reason}")
+            problems.append(f"{name} = {_shown(value)}: is not a path that this system can have: {reason}")
     return problems or _overlaps(settings)
 
 
@@ -304,7 +307,7 @@ def _checked(spec, value):
     if spec.name == "device":
         valid = converted is not None and (converted in ("auto", "cpu", "all") or re.fullmatch("[0-9]{1,3}", converted))
     if not valid:
-        raise SettingsError(f"{spec.name} = {value!r}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
+        raise SettingsError(f"{spec.name} = {_shown(value)}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
     return converted
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.request
 from pathlib import Path
 
@@ -595,19 +596,124 @@ def altered(path):
     path.write_bytes(bytes(content))
 
 
+def altered_text(path):
+    path.write_text(path.read_text().replace("{", "[", 1))
+
+
 def truncated(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
-@pytest.mark.parametrize("cache", ["memory", *STREAMS])
-@pytest.mark.parametrize("damage", [altered, truncated, Path.unlink], ids=["altered", "truncated", "deleted"])
-def test_a_damaged_prepared_dataset_is_named(data_path, small_mnist, damage, cache):
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def replaced_by_the_other_part(path):
+    shutil.copy(next(path.parent.glob("mnist-test.tfrecord*")), path)
+
+
+def nothing_to_read_there(path):
+    path.unlink()
+    path.mkdir()
+
+
+SHARD = "mnist-train.tfrecord*"
+INFO = "dataset_info.json"
+
+
+@pytest.mark.kind("damaged files")
+@pytest.mark.parametrize(
+    ("file", "damage", "cache"),
+    [
+        *((SHARD, damage, cache) for damage in (altered, truncated, Path.unlink) for cache in ("memory", *STREAMS)),
+        *((SHARD, damage, "memory") for damage in (emptied, replaced_by_the_other_part, nothing_to_read_there)),
+        *((INFO, damage, "memory") for damage in (altered_text, truncated, emptied, Path.unlink)),
+        *(("features.json", damage, "memory") for damage in (truncated, emptied, Path.unlink)),
+    ],
+)
+def test_a_damaged_prepared_dataset_is_named(data_path, small_mnist, file, damage, cache):
     data.prepare("mnist", data_path)
-    damage(next((data_path / "mnist" / "3.0.1").glob("mnist-train.tfrecord*")))
+    damage(next((data_path / "mnist" / "3.0.1").glob(file)))
     with pytest.raises(DataError) as caught:
         data.load(Settings(data_dir=str(data_path), cache=cache))
-    assert str(data_path / "mnist") in str(caught.value)
-    assert "Delete that folder" in str(caught.value)
+    said = str(caught.value)
+    assert str(data_path / "mnist") in said
+    assert "Delete that folder" in said
+    assert "\n" not in said
+
+
+@pytest.mark.kind("damaged files")
+def test_records_of_the_right_number_but_another_content_are_found_out(data_path, small_mnist):
+    data.prepare("mnist", data_path)
+    folder = data_path / "mnist" / "3.0.1"
+    train, test = (next(folder.glob(f"mnist-{part}.tfrecord*")) for part in ("train", "test"))
+    shutil.copy(test, train)  # both have sixty records here
+    with pytest.raises(DataError, match=r"its part train has 60 records of [0-9,]+ bytes together in place of 60 of"):
+        data.load(Settings(data_dir=str(data_path)))
+
+
+@pytest.mark.kind("bombs")
+def test_a_small_gz_file_that_unpacks_to_very_much_is_refused(tmp_path, file_contents):
+    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    bomb = tmp_path / "train-images-idx3-ubyte.gz"
+    with gzip.open(bomb, "wb", compresslevel=9) as file:
+        for _ in range(200):
+            file.write(bytes(1_000_000))
+    tracemalloc.start()
+    said = refusal("mnist", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "unpacks to more than the 47,040,016 bytes" in said
+    assert peak < 120e6
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from tensorflow_datasets.image_classification import mnist
+whole = mnist.MNIST._generate_examples
+mnist.MNIST._generate_examples = lambda self, count, *paths: whole(self, 60, *paths)
+from dae_keras import data
+data.prepare("mnist", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.kind("two at once")
+def test_two_processes_prepare_one_folder(data_path):
+    both = [
+        subprocess.Popen([sys.executable, "-c", PREPARE, data_path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "".join(out for out, _ in said).count("Preparing mnist") == 1
+    assert [path.name for path in (data_path / "mnist").iterdir()] == ["3.0.1"]
+
+
+@pytest.mark.kind("killed")
+def test_a_killed_preparation_leaves_nothing_behind_the_next_one(data_path, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    killed = subprocess.Popen([sys.executable, "-c", PREPARE, data_path], env=environment, stdout=subprocess.PIPE, text=True)
+    assert "Preparing" in killed.stdout.readline()
+    while not list((data_path / "mnist").glob("incomplete.*/t10k-labels*")):
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert sum(path.stat().st_size for path in scratch.rglob("*") if path.is_file()) < 1_000_000
+    subprocess.run([sys.executable, "-c", PREPARE, data_path], check=True, capture_output=True)
+    assert [path.name for path in (data_path / "mnist").iterdir()] == ["3.0.1"]
+
+
+@pytest.mark.kind("system faults")
+def test_a_folder_where_nothing_can_be_written_is_named(data_path, monkeypatch, small_mnist):
+    (data_path / "mnist").write_text("a file in the place of the folder")
+    with pytest.raises(DataError) as caught:
+        data.prepare("mnist", data_path)
+    assert str(caught.value).startswith(f"mnist cannot be prepared in {data_path}: ")
+    assert "name another data_dir" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------------------------- download

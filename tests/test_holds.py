@@ -1,7 +1,7 @@
 """Every value that is allowed runs through every notebook, or is refused by name before any work.
 
-Values are chosen by pairs: whatever two settings have, some run has both. `make holds` runs all of them; the tests without the mark
-`holds` are those that failed once, and belong to every `make test`.
+Values are chosen by pairs: whatever two settings have, some run has both. `make holds` runs all of them; those that failed once, and
+the whole course in half precision, belong to `make test`.
 """
 
 import functools
@@ -212,12 +212,14 @@ FAILED_BEFORE = {
 
 
 @any_parameter
+@pytest.mark.slow
 @pytest.mark.parametrize(("notebook", "row"), [(notebook, row) for notebook, rows in FAILED_BEFORE.items() for row in rows])
 def test_what_failed_once_runs(run, notebook, row):
     run(notebook, **row)
 
 
 @any_parameter
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, record_property, policy):
     """In half precision, a whole epoch in one call; in one of the two compiled with XLA, which takes long on a CPU."""
