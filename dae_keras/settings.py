@@ -9,14 +9,10 @@ import difflib
 import math
 import os
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-
-
-_shown = reprlib.Repr(maxstring=200, maxother=200).repr  # of values in messages: one may be of any length
 
 
 class SettingsError(ValueError):
@@ -281,6 +277,12 @@ def _checked(spec, value):
     if not valid:
         raise SettingsError(f"{spec.name} = {_shown(value)}: must be {_allowed_text(spec)} ({spec.metadata['meaning']})")
     return converted
+
+
+def _shown(value):
+    """A value in a message: whole, unless it is very long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ..."
 
 
 def _converted(kind, value):

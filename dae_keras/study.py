@@ -15,7 +15,7 @@ from dae_keras.models.dcae import ResidualBlock
 from dae_keras.noise import add_noise, evaluation_pair, training_pairs
 from dae_keras.results import provenance, read_metrics, read_table, save_results, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import load_checkpoint, set_up, train
+from dae_keras.training import set_up, train
 
 _BEST_SCHEDULE = {"learning_rate": 2.5e-3, "learning_rate_schedule": "cosine"}
 _BINARISED = {**_BEST_SCHEDULE, "bound_samples": 5000}
@@ -60,7 +60,6 @@ EXERCISES = [
 ABLATIONS = {"he_normal": {"epochs": 3}, "zeros": {"epochs": 3}}
 # The VAE, denoising and plain.
 VAE_EXERCISES = ({}, {"beta": 0.1}, {"beta": 4.0}, {"beta": 50.0}, {"importance_samples": 5})
-SHIFTS = (0, 1, 2, 4)  # pixels by which test images are moved
 
 LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of Gaussian noise
 KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5}  # kind: its level
@@ -158,12 +157,7 @@ def run_exercises(refresh):
         for noise, kind in (("gaussian", "denoising VAE"), ("none", "plain VAE")):
             settings = Settings(run_dir=f"runs/study/exercises/{kind.replace(' ', '_')}_{_label(changes)}", noise=noise, **changes)
             records.append(("04_vae", kind, changes, finished("VAE", settings, refresh=refresh)))
-    lines = [exercise_line(*each) for each in records if each[-1]]
-    for _, name, _, record in [each for each in records[:3] if each[-1]]:
-        trained = {key: record[key] for key in ("settings", "weights", "commit", "machine", "versions")}
-        for shift, psnr in _shifted(name, Settings()).items():
-            lines.append(exercise_line("03_dcae", name, {"shift": shift}, {**trained, "epoch_seconds": [], "psnr": psnr}))
-    return {"exercises.csv": lines}
+    return {"exercises.csv": [exercise_line(*each) for each in records if each[-1]]}
 
 
 def _label(changes):
@@ -204,18 +198,6 @@ def _start_blocks(start, model):
         for layer in part.layers:
             if isinstance(layer, ResidualBlock):
                 layer.second.kernel.assign(keras.initializers.get(start)(layer.second.kernel.shape))
-
-
-def _shifted(name, settings):
-    """PSNR of a trained denoiser on noisy test images moved to the right by so many pixels, clean ones with them: a dict by shift."""
-    images = load(settings)
-    model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
-    noisy, clean = evaluation_pair(images.test, settings)
-    scores = {}
-    for shift in SHIFTS:
-        moved_noisy, moved_clean = (np.roll(batch, shift, axis=2) for batch in (noisy, clean))
-        scores[shift] = float(metrics.psnr(moved_clean, model.predict(moved_noisy, batch_size=1000, verbose=0)).mean())
-    return scores
 
 
 def run_noise(refresh):

@@ -163,7 +163,7 @@ print(f"{plain.count_params():,} weights; by hand {expected:,}")
 assert plain.count_params() == expected, "a dense layer from a to b has a * b weights and b biases"
 
 # %% [markdown]
-# Compile, fit, predict: that is all there is to it. Here is one short taste on 5,000 images, so that you see the plain calls once. The loss is
+# Compile, fit, predict: that is all there is to it. Here is a short first training, on 5,000 images, to show the plain calls. The loss is
 # binary cross-entropy, which reads the target pixel as the probability of ink. It is measured in **nats**, the unit of information that goes with the
 # natural logarithm: a nat is $1 / \ln 2$, about 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is
 # confidently wrong.
@@ -234,7 +234,7 @@ Markdown(
 
 # %% [markdown]
 # The network that always sees the same draw has the lower loss on the images it trained with<!--?by_noise["one draw for all epochs"][0] < by_noise["fresh noise in every epoch"][0]-->, and the higher one on the
-# validation images<!--?by_noise["one draw for all epochs"][1] > by_noise["fresh noise in every epoch"][1]-->: it has begun to learn its noise by heart. Fresh noise costs nothing and closes most of the
+# validation images<!--?by_noise["one draw for all epochs"][1] > by_noise["fresh noise in every epoch"][1]-->: it has begun to learn its noise by heart. Fresh noise closes most of the
 # gap<!--?np.diff(by_noise["fresh noise in every epoch"])[0] < 0.5 * np.diff(by_noise["one draw for all epochs"])[0]-->.
 #
 # ## What it does
@@ -270,7 +270,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## The wrong noise
 #
-# A denoiser knows the noise of its training and no other. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
+# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
 # repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
 # and 1, and is never told which. It is validated at the usual level.
 #
@@ -341,7 +341,7 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 # Between 0.2 and 0.5, three things change at once: clipping **lifts** the black background (notebook 1), it lowers the **contrast** between
 # background and ink, and the pixels **fluctuate** more about their mean. To find the cause, change one at a time. Let $m_\ell(x)$ be the mean of
 # a pixel of brightness $x$ under noise of level $\ell$, measured by drawing the noise many times. A noisy image is $m_\ell(x)$ plus fluctuations, so that
-# background, contrast and fluctuations of the two levels can be combined at will. Ask in both directions: starting from the noise of the training, what
+# background, contrast and fluctuations of the two levels can be combined at will. (Some combinations go slightly beyond 0 or 1, which clipped noise does not.) Ask in both directions: starting from the noise of the training, what
 # does one change cost; and starting from the noise of the test, what does it gain to put one right?
 #
 # **Predict before you run:** which of the three does most of the damage? And what does subtracting the lift gain?
@@ -382,9 +382,9 @@ Markdown(
 # Each of the changes does damage by itself: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
 # 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.0<!--=cost["fluctuations"]:.1f--> dB. But they do not add up: background and contrast together cost
 # 2.7<!--=cost["background and contrast"]:.1f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
-# remedy, and nothing is won<!--?gain["background"] < 0.1-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
+# remedy, and another 0<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
-# background, ink and noise go together at its own level, and nothing else.
+# background, ink and noise go together at its own level, and each departure from that has its price.
 #
 # **The cure** is to train, and to validate, at the noise you will meet. If you do not know it, train blind.
 #
@@ -431,11 +431,11 @@ Markdown(
 
 # %% [markdown]
 # From noisy images, the network does 2.9<!--=scores["psnr"] - rivals["reduced-rank regression"]["psnr"]:.1f--> dB better than the best linear code of the same size, and
-# 1.9<!--=scores["psnr"] - rivals["PCA of clean test images"]["psnr"]:.1f--> dB better than PCA manages from clean ones. That is what the nonlinear layers are worth here.
+# 1.9<!--=scores["psnr"] - rivals["PCA of clean test images"]["psnr"]:.1f--> dB better than PCA manages from clean ones. The first figure is what the nonlinear layers are worth here.
 #
 # ## What the code has learned
 #
-# To see what a value of the code means, take a digit's code, change one value, and decode. Each row below walks along one value, from two
+# To see what a value of the code means, take a digit's code, change one value, and decode. Each row below walks along one of the six values that vary most, from two
 # standard deviations below its mean over the test images to two above.
 
 # %%
@@ -458,9 +458,9 @@ plots.image_rows(
 # *The figure: one row per value of the code, nine steps each. The two becomes thicker or paler, leans, opens or closes its loop, and at
 # some ends breaks up into a shape that is no digit.*
 #
-# No single value means "slant" or "the digit": nothing in the loss asked for that. Nor did anything ask for a scale: the values' standard
+# None of these six values stands for one property, such as the slant: each changes several things at once. Nothing in the loss asked for more. Nor did anything ask for a scale: the values' standard
 # deviations lie between 2.7<!--=spreads.min():.1f--> and 4.1<!--=spreads.max():.1f-->, and another training would give others. So there is no saying in advance which codes are
-# digits. Notebook 4's variational autoencoder fixes the distribution of its codes beforehand, and measures what that is worth.
+# digits. Notebook 4's variational autoencoder chooses a distribution beforehand and pulls its codes towards it, and measures what that is worth.
 
 # %%
 thousand = codes[:1000] - codes[:1000].mean(axis=0)
@@ -494,7 +494,7 @@ plots.digit_map(
 # 2. No: 18.78<!--=value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error"):.2f--> dB with the squared error and 18.79<!--=value("exercises", "validation PSNR", model="DAE", variant="defaults"):.2f--> with cross-entropy are the same<!--?abs(value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error") - value("exercises", "validation PSNR", model="DAE", variant="defaults")) < 0.03-->.
 #    Both have the same best answer, $\mathbb E[x \mid \tilde x]$.
 # 3. It costs more: at masking 0.5 the network trained at 0.2 has 16.9<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.2"):.1f--> dB, the one trained there 20.0<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.5"):.1f-->. The background cannot do it: a black pixel
-#    stays black, at every level. The lower contrast does nearly all of the damage; the fluctuations do little.
+#    stays black, at every level. What is left is the lower contrast, and the fluctuations.
 # 4. A dense layer is a matrix product and a bias:
 #
 # ```python

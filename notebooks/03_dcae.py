@@ -26,7 +26,7 @@
 # - follow the shape of an image through strides and transposed convolutions, and explain why 28 goes to 14 and 7 and
 #   no further;
 # - explain a residual block that starts as the identity;
-# - take a gain with two causes apart;
+# - separate the two causes of one gain;
 # - say which shifts of the image a network with strides and a dense code can follow;
 # - say what skip connections carry, and what a decoder that needs them can no longer do.
 #
@@ -154,7 +154,8 @@ print("a new block is the identity:", np.array_equal(block.predict(sample, verbo
 # Does that start matter? We trained the network below for three epochs from this start, and for three from one where
 # the second convolution is drawn at random like the first (`he_normal`; one seed each, in
 # `notebooks/tables/exercises.csv`): the validation images end at 20.60<!--=value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3"):.2f--> dB from zeros, at 20.40<!--=value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3"):.2f--> from random weights.
-# It helps a little<!--?0.05 < value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3") - value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3") < 0.5-->, no more; this network trains without normalisation layers either way.
+# After three epochs it helps a little<!--?0.05 < value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3") - value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3") < 0.5-->; whether any of that is left after ten we have not measured. The network trains
+# without normalisation layers either way.
 #
 # The package's `DCAE` (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through it:
 
@@ -285,6 +286,8 @@ psnr = {
     name: [float(exercises[name, variant]["PSNR"]) for variant in variants]
     for name, variants in {"DAE": ("defaults", "latent_dim = 128"), "DCAE": ("code_dim = 20", "defaults")}.items()
 }
+if trained_here:
+    psnr["DCAE"][1] = scores["psnr"]  # this run's own
 by_code = {name: pair[1] - pair[0] for name, pair in psnr.items()}
 by_convolutions = [dcae - dae for dae, dcae in zip(*psnr.values(), strict=True)]
 whole_gain = psnr["DCAE"][1] - psnr["DAE"][0]
@@ -300,7 +303,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 #
 # These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
 # DAE and 0.01<!--=deviation("denoisers", "PSNR", method="DCAE"):.2f--> for the DCAE. And "convolutions" stands for all that sets the two networks apart: the DCAE also has
-# more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and a longer training. That the windows matter, and not only the
+# more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and more arithmetic per image. That the windows matter, and not only the
 # depth, is what the shuffled images have shown.
 #
 # ## What the network has learned
@@ -324,7 +327,7 @@ plots.image_sheet(maps, "Feature maps of the first noisy test image", columns, s
 #
 # Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each
 # test image with two different draws of noise, and divide the distance between the two by that between two different
-# digits. At 1 the noise drowns the digit, at 0 it is gone. The baseline is an encoder that has not been trained.
+# digits. At 1 the noise drowns the digit; at 0 no noise is left. The baseline is an encoder that has not been trained.
 
 
 # %%
@@ -349,7 +352,7 @@ Markdown(markdown_table([{"distance": stage, "untrained": f"{a:.2f}", "trained":
 # %% [markdown]
 # In pixels, two noisy versions of one digit are nearly as far apart<!--?apart["pixels"][1] > 0.8--> as two different digits, and random weights do
 # not change that<!--?apart["code"][0] > 0.8-->. In the trained encoder the ratio falls from stage to stage<!--?apart["pixels"][1] > apart["14 × 14 maps"][1] > apart["7 × 7 maps"][1] > apart["code"][1]-->: a good part of the noise is gone before
-# the decoder begins. But not all of it, and at 14 × 14 most is still there<!--?apart["14 × 14 maps"][1] > 0.5-->.
+# the decoder begins. But not all of it: even in the code the ratio is 0<!--=apart["code"][1]:.2f-->.
 #
 # ## Around the code
 #
@@ -370,8 +373,8 @@ for join in (layers.Concatenate(), layers.Add()):
 # %% [markdown]
 # After concatenation the next convolution has twice<!--?1.9 < joined_weights["Concatenate"] / joined_weights["Add"] < 2.1--> as many maps to read. Adding costs nothing, which makes for a
 # fair comparison: `DCAE(skips=True)` is the network above with two additions, and a U-Net in its shape. What the
-# skips can carry is the *place* of things, though not to the pixel: a map of 14 × 14 has one value for every second
-# pixel in each direction.
+# skips can carry is the *place* of things, and to the pixel: a map of 14 × 14 has one value for every second pixel in
+# each direction, but there are 32 of them, with different windows.
 #
 # Is it still an autoencoder with a short code? Count what its decoder needs for one image.
 
@@ -387,8 +390,8 @@ assert with_skips.count_params() == model.count_params(), "adding must not cost 
 # digit** on its own: it needs feature maps as well, and those come from an image. What this network can do is
 # restore.
 #
-# **Predict before you run:** the convolutions brought a decibel or more<!--?min(by_convolutions) > 1-->. How much do the skips add, without a weight
-# more?
+# **Predict before you run:** the convolutions brought a decibel or more<!--?min(by_convolutions) > 1-->. How much do the skips add, with no extra
+# weights?
 
 # %% tags=["nbval-ignore-output"]
 finished = settings.model_path.with_name("DCAE_skip.keras") if settings.model_path else None
@@ -412,7 +415,8 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 #
 # Three paths lead to the decoder: the code, the 7 × 7 maps and the 14 × 14 maps. Change one at a time, for 2,000 test
 # images: set it to zero; keep it alone, and set the other two to zero; or exchange it, so that each image gets the
-# code or the maps of another. The last is the fairest test, since the decoder only ever saw real codes and maps.
+# code or the maps of another. The last is the fairest test: each part is real, although the
+# decoder never saw parts that do not belong together.
 #
 # **Predict before you run:** code and 7 × 7 maps of one digit meet the 14 × 14 maps of another. Which of the two does
 # the decoder draw?
@@ -443,13 +447,13 @@ Markdown(
 pictures = {"original": some_clean[shown], "all paths": skip_restored[shown]}
 pictures |= {f"no {path}": drawn[path]["zero"][shown] for path in paths}
 pictures |= {"code alone": drawn["code"]["alone"][shown], "exchanged 14 × 14 maps": drawn["14 × 14 maps"]["exchanged"][shown]}
-plots.image_rows(pictures, "The DCAE with skips, one path changed at a time")
+plots.image_rows(pictures, "The DCAE with skips: paths taken away or exchanged")
 
 # %% [markdown]
 # *The figure: seven rows of ten digits. Without the code they look nearly the same as with all paths; without the 7 ×
 # 7 maps a few specks and gaps appear; without the 14 × 14 maps they are dim and blurred, and from the code alone
-# there are only dim blots. In the last row each picture shows mostly the digit to its left, whose 14 × 14 maps it
-# was given, with traces of its own.*
+# there are only dim blots. In the last row each picture but the first shows mostly the digit to its left, whose
+# 14 × 14 maps it was given, with traces of its own.*
 #
 # Without the 14 × 14 maps 5.9<!--=whole - path_psnr["14 × 14 maps"]["zero"]:.1f--> dB are gone, without the 7 × 7 maps 1.1<!--=whole - path_psnr["7 × 7 maps"]["zero"]:.1f-->, without the code 0.9<!--=whole - path_psnr["code"]["zero"]:.1f-->. With exchanged 14 × 14
 # maps the decoder draws the other image<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2-->; with an exchanged code it goes on drawing the right one<!--?path_psnr["code"]["exchanged"] > path_psnr["code"]["exchanged, against the other"] + 5-->. So most of the
@@ -460,10 +464,10 @@ plots.image_rows(pictures, "The DCAE with skips, one path changed at a time")
 #
 # A stroke is a stroke wherever it is: does the network restore a digit that is not in the middle? A convolution is
 # **equivariant** to shifts: move its input by a pixel, and its output moves along. With a stride of 2 that holds for
-# shifts by 2 only, after two such strides for shifts by 4. And a dense layer has nothing that could move along.
+# shifts by multiples of 2 only, after two such strides for multiples of 4. And a dense layer has nothing that could move along.
 #
-# Test it on the DCAE: move noisy images to the right, let the maps of the unmoved images follow by whole pixels as
-# well as they can, and compare them in the middle, away from the borders. The measure is the one from above: 0 where
+# Test it on the DCAE: move noisy images to the right, shift the maps of the unmoved images by the whole number of
+# pixels that fits best, and compare the two in the middle, away from the borders. The measure is the one from above: 0 where
 # the maps have moved along, 1 where they differ as much as those of two digits.
 
 
@@ -487,23 +491,24 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 # The 14 × 14 maps follow shifts by 2 and by 4 pixels, the 7 × 7 maps only the shift by 4<!--?max(follow["14 × 14 maps", 2], follow["14 × 14 maps", 4], follow["7 × 7 maps", 4]) < 0.15 < 0.4 < min(follow["14 × 14 maps", 1], follow["7 × 7 maps", 1], follow["7 × 7 maps", 2])-->. The code follows none, and
 # after a shift by 4 it differs as much as that of another digit<!--?0.85 < follow["code", 4] < 1.15-->.
 #
-# **Predict before you run:** all test images are moved by 4 pixels. Which network loses most: the DAE, the DCAE, or
-# the DCAE with skips? (The table is from `notebooks/tables/exercises.csv`, for the default trainings.)
+# **Predict before you run:** the same 2,000 images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
+# or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
 
 # %%
-networks = {"DAE": "DAE", "DCAE": "DCAE", "DCAE with skips": "DCAE_skip"}
+networks = {"DCAE": model, "DCAE with skips": with_skips}
+dae_checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
+if dae_checkpoint.is_file():
+    networks = {"DAE": load_checkpoint(dae_checkpoint, DAE), **networks}
+moved = {shift: [np.roll(batch, shift, axis=2) for batch in (some_noisy, some_clean)] for shift in (0, 1, 2, 4)}
 shift_psnr = {
-    name: {shift: float(exercises[model_name, f"shift = {shift}"]["PSNR"]) for shift in (0, 1, 2, 4)}
-    for name, model_name in networks.items()
+    name: {
+        shift: metrics.psnr(target, network.predict(batch, batch_size=1000, verbose=0)).mean() for shift, (batch, target) in moved.items()
+    }
+    for name, network in networks.items()
 }
-Markdown(
-    markdown_table(
-        [
-            {"PSNR (dB)": name, **{f"moved by {shift} px": f"{score:.2f}" for shift, score in by_shift.items()}}
-            for name, by_shift in shift_psnr.items()
-        ]
-    )
-)
+header = {shift: f"moved by {shift} px" for shift in moved}
+lines = [{"PSNR (dB)": name} | {header[shift]: f"{score:.2f}" for shift, score in line.items()} for name, line in shift_psnr.items()]
+Markdown(markdown_table(lines))
 
 # %% [markdown]
 # Moved by 4 pixels, the DCAE loses least, 4.2<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f-->, although its maps follow such
@@ -526,7 +531,7 @@ for shift in (0, 4):
 #
 # ## Exercises
 #
-# The first three take a minute or less each; exercises 4 and 5 train one network. Give such a run a folder of its
+# The first three take a minute or less each; exercises 4 and 5 train one network each. Give such a run a folder of its
 # own, so that the course's models in `runs/full` stay as they are.
 #
 # 1. Build the encoder of the DCAE in plain Keras, from the table of its layers, as a `keras.Model` called `encoder`.
@@ -537,7 +542,7 @@ for shift in (0, 4):
 #    (`np.roll`). Restore all five, move them back, and average. Is the mean better than one answer?
 # 4. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 2<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.0f--> minutes
 #    to train here. What does half the width cost in PSNR on the validation images, and what does it save?
-# 5. Do the same with `code_dim = 64`, at full width (5<!--=value("exercises", "minutes", model="DCAE", variant="code_dim = 64"):.0f--> minutes). Would a shorter code do?
+# 5. Do the same with `code_dim = 64`, at full width (about as long as the training above). Would a shorter code do?
 #
 # <details><summary>Answers</summary>
 #
@@ -585,12 +590,12 @@ for shift in (0, 4):
 #
 # - A convolution uses the same few weights in every window. It assumes that neighbours belong together; where pixels
 #   are shuffled, its lead is gone.
-# - Strides that divide the size; residual blocks that start as the identity, which helps a little.
+# - Choose strides that divide the image size. Residual blocks can start as the identity, which helps a little early on.
 # - From 18.9<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
 #   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code follows
 #   none, and misleads the decoder.
-# - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more without a weight more. But there is no short code
+# - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
 #
 # Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and can invent digits.

@@ -1,3 +1,5 @@
+import shlex
+
 import nbformat
 import papermill
 import pytest
@@ -367,3 +369,12 @@ def test_the_summary_lists_what_is_there_and_the_table(small_course, executed):
 def test_the_summary_of_a_part_says_no_more_than_is_there(small_course, executed):
     lines = course.summary(course.run(only=["01_data"])).splitlines()
     assert [line.split()[0] for line in lines[1:]] == ["notebooks"]
+
+
+def test_a_run_folder_of_any_name(small_course, executed):
+    run_folder = course.run(overrides={"run_dir": "meine Läufe/$HOME & 数字"})
+    assert run_folder == small_course / "meine Läufe/$HOME & 数字"
+    (run_folder / "logs").mkdir()
+    [line] = [line for line in course.summary(run_folder).splitlines() if "tensorboard" in line]
+    # To be pasted into a shell.
+    assert shlex.split(line)[-3:] == ["tensorboard", "--logdir", str(run_folder / "logs")]
