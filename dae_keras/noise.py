@@ -161,7 +161,8 @@ def evaluation_pair(images, settings, noise=None, level=None):
 
 
 def noise_text(settings):
-    """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
+    """The test noise in words, such as "Gaussian noise of level 0.5, clipped"."""
     if settings.noise == "none":
         return "no noise"
-    return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"
+    kind = {"gaussian": "Gaussian", "salt_and_pepper": "salt-and-pepper"}.get(settings.noise, settings.noise)
+    return f"{kind} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"

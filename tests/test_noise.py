@@ -307,7 +307,7 @@ def test_noisy_mnist_measures_what_the_reference_numbers_say(mnist):
 
 
 def test_the_noise_in_words():
-    assert noise_module.noise_text(Settings()) == "gaussian noise of level 0.5, clipped"
+    assert noise_module.noise_text(Settings()) == "Gaussian noise of level 0.5, clipped"
     assert noise_module.noise_text(Settings(noise="speckle", noise_level=1, clip=False)) == "speckle noise of level 1, not clipped"
 
 
