@@ -261,6 +261,7 @@ def test_what_decides_the_images_has_a_cache_of_its_own(load, tmp_path):
     assert len(list((tmp_path / "data" / "cache").iterdir())) == len(changes)
 
 
+@pytest.mark.kind("killed")
 def test_a_cache_cut_off_in_the_middle_is_not_taken_for_whole(load, tmp_path):
     few = {"cache": "disk", "train_images": 3000}
     cache = tmp_path / "data" / "cache"
@@ -290,6 +291,7 @@ data.load(Settings(data_dir={str(tmp_path / "data")!r}, **{few!r}))
     assert sorted(path.name for path in cache.iterdir()) == ["mnist-0-3000", "mnist-0-3001"]
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("damage", ["altered", "truncated", "deleted"])
 def test_a_damaged_cache_is_written_anew(load, tmp_path, damage):
     few = {"cache": "disk", "train_images": 2000}
@@ -299,6 +301,7 @@ def test_a_damaged_cache_is_written_anew(load, tmp_path, damage):
     assert np.array_equal(data.as_array(load(**few).train), images)
 
 
+@pytest.mark.kind("two at once")
 def test_two_runs_that_write_the_same_cache_do_not_disturb_each_other(load, tmp_path, monkeypatch):
     few = {"cache": "disk", "train_images": 500}
     cache = tmp_path / "data" / "cache"
@@ -454,6 +457,7 @@ def refusal(dataset, data_path):
     return str(caught.value)
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("missing", data.FILES)
 def test_three_of_four_files_are_refused_by_name(tmp_path, file_contents, missing):
     folder = tmp_path / "MNIST" / "raw"
@@ -463,6 +467,7 @@ def test_three_of_four_files_are_refused_by_name(tmp_path, file_contents, missin
     assert str(folder) in message
 
 
+@pytest.mark.kind("damaged files")
 def test_a_truncated_gzip_file_is_refused_by_name(tmp_path, file_contents):
     write_files(tmp_path, file_contents["mnist"], data.FILES)
     damaged = tmp_path / "train-images-idx3-ubyte.gz"
@@ -472,6 +477,7 @@ def test_a_truncated_gzip_file_is_refused_by_name(tmp_path, file_contents):
     assert "not a whole gzip file" in message
 
 
+@pytest.mark.kind("damaged files")
 def test_a_gz_file_that_is_none_is_refused_by_name(tmp_path, file_contents):
     write_files(tmp_path, file_contents["mnist"], data.FILES)
     damaged = tmp_path / "t10k-labels-idx1-ubyte.gz"
@@ -481,6 +487,7 @@ def test_a_gz_file_that_is_none_is_refused_by_name(tmp_path, file_contents):
     assert "not a whole gzip file" in message
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_one_altered_byte_is_refused_with_the_expected_sum(tmp_path, file_contents, gzipped):
     name = "train-labels-idx1-ubyte"
@@ -493,6 +500,7 @@ def test_one_altered_byte_is_refused_with_the_expected_sum(tmp_path, file_conten
     assert hashlib.sha256(altered).hexdigest() in message
 
 
+@pytest.mark.kind("damaged files")
 def test_an_altered_byte_of_the_real_files_is_refused(tmp_path, repository):
     shutil.copytree(repository / "data" / "MNIST", tmp_path / "MNIST")
     damaged = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
@@ -504,6 +512,7 @@ def test_an_altered_byte_of_the_real_files_is_refused(tmp_path, repository):
     assert "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" in message
 
 
+@pytest.mark.kind("damaged files")
 def test_swapped_files_are_refused_with_what_they_really_are(tmp_path, file_contents):
     contents = file_contents["mnist"]
     train, test = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
@@ -552,6 +561,7 @@ def data_path(tmp_path, repository):
     return tmp_path / "data"
 
 
+@pytest.mark.kind("killed")
 def test_a_preparation_cut_off_in_the_middle_is_not_taken_for_whole(data_path, raw_mnist, monkeypatch, small_mnist):
     small = tfds_mnist.MNIST._generate_examples
     cut_off = data_path / "mnist-as-it-was"
@@ -761,6 +771,7 @@ def refused_download(url, dataset, data_path, monkeypatch):
     return str(caught.value), time.perf_counter() - begin + sum(patience)
 
 
+@pytest.mark.kind("system faults")
 @pytest.mark.parametrize(
     "place",
     [
@@ -781,6 +792,7 @@ def test_without_files_and_without_network_it_says_so_within_seconds(place, tmp_
     assert all(name in message for name in data.FILES)
 
 
+@pytest.mark.kind("system faults")
 def test_a_download_that_brings_the_wrong_file_is_refused(tmp_path, monkeypatch):
     class WrongFile(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -806,6 +818,7 @@ def test_a_download_that_brings_the_wrong_file_is_refused(tmp_path, monkeypatch)
     assert not (tmp_path / "mnist" / "3.0.1").exists()
 
 
+@pytest.mark.kind("system faults")
 def test_a_download_that_breaks_off_is_refused(tmp_path, monkeypatch):
     def breaks_off(self, **_):
         raise ConnectionResetError("connection reset by peer")
