@@ -10,7 +10,7 @@ from dae_keras import denoise
 from dae_keras.denoise import denoise_files
 from dae_keras.models import DAE
 from dae_keras.noise import add_noise
-from dae_keras.pictures import PictureError
+from dae_keras.picture_files import PictureError
 from dae_keras.plots import tiled
 from dae_keras.settings import Settings
 from dae_keras.training import TrainingError

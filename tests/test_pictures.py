@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from dae_keras import pictures
 from dae_keras.models.classifier import digit_classifier
-from dae_keras.pictures import PictureError, read_picture
+from dae_keras.picture_files import PictureError
+from dae_keras.pictures import read_picture
 
 pytestmark = pytest.mark.kind("any picture")
 
