@@ -107,9 +107,20 @@ def tuned(method, noisy, clean):
     for strength in STRENGTHS[method]:
         restored = method(noisy, strength)
         raw[TunedFilter(method, strength)] = psnr(clean, restored).mean()
-        factor, offset = np.polyfit(restored.ravel(), clean.ravel(), 1)
+        factor, offset = _nearest_line(restored.ravel().astype(np.float64), clean.ravel().astype(np.float64))
         debiased[TunedFilter(method, strength, factor, offset)] = psnr(clean, factor * restored + offset).mean()
     return max(raw, key=raw.get), max(debiased, key=debiased.get)
+
+
+def _nearest_line(x, y):
+    """Factor and offset with the least squared error of factor * x + offset from y; of the factors that serve equally, 0.
+
+    Those of `np.polyfit`, which fails where all of x are equal: where the noise has left nothing to see.
+    """
+    deviations = x - x.mean()
+    variance = np.mean(deviations**2)
+    factor = np.mean(deviations * (y - y.mean())) / variance if variance > 0 else 0.0
+    return factor, y.mean() - factor * x.mean()
 
 
 class LinearFilter:

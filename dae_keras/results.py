@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 
 from dae_keras import plots
+from dae_keras.faults import told_as
 from dae_keras.metrics import PROTOCOL
 from dae_keras.noise import noise_text
-from dae_keras.training import replace_file
+from dae_keras.training import MAKERS, TrainingError, replace_file
 
 GRID = 8  # the pictures show 8 x 8 test images
 
@@ -99,9 +100,12 @@ def read_metrics(run_path, name):
     """The metrics.json of a model, as a dict.
 
     Raises:
-        FileNotFoundError: the model's notebook has not run.
+        TrainingError: there is no such file, or it is damaged.
     """
-    return json.loads((run_path / f"{name}_test" / "metrics.json").read_text(encoding="utf-8"))
+    file = run_path / f"{name}_test" / "metrics.json"
+    again = f"The results of {name} cannot be read ({{}}). Run the notebook that trains it: {MAKERS.get(name, '04_vae')}."
+    with told_as(TrainingError, again, OSError, ValueError):
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def save_table(path, rows):

@@ -231,11 +231,18 @@ def compile_model(model, settings, steps_per_epoch):
     steps = settings.steps_per_execution or (steps_per_epoch if tf.config.list_logical_devices("GPU") else 64)
     model.compile(
         optimizer=FusedAdam(learning_rate(settings, settings.epochs * steps_per_epoch)),
-        # Where several devices share a batch, a compiled loop over steps fails: keras-team/keras#19246, open.
-        steps_per_execution=1 if tf.distribute.has_strategy() else steps,
+        steps_per_execution=steps_at_once(steps),
         jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
         **loss,
     )
+
+
+def steps_at_once(steps=64):
+    """A `steps_per_execution` for `compile`: so many, or 1 where several devices share a batch.
+
+    There a compiled loop over steps fails: keras-team/keras#19246, open.
+    """
+    return 1 if tf.distribute.has_strategy() else steps
 
 
 def load_checkpoint(path, *model_classes):

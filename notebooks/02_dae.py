@@ -94,7 +94,7 @@ from dae_keras.data import as_array, batches, load
 from dae_keras.noise import add_noise, evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, save_results
 from dae_keras.settings import Settings
-from dae_keras.training import set_up, train
+from dae_keras.training import set_up, steps_at_once, train
 from IPython.display import Markdown
 from keras import layers
 
@@ -214,7 +214,7 @@ by_noise = {}
 for way in ("fresh noise in every epoch", "one draw for all epochs"):
     set_up(settings)
     network = DAE(hidden_dim=settings.hidden_dim, latent_dim=settings.latent_dim)
-    network.compile("adam", loss="binary_crossentropy", steps_per_execution=64)
+    network.compile("adam", loss="binary_crossentropy", steps_per_execution=steps_at_once())
     if way.startswith("fresh"):
         network.fit(training_pairs(batches(few, 32, settings.seed), settings), epochs=settings.epochs, shuffle=False, verbose=0)
     else:
@@ -284,12 +284,13 @@ lessons = {
     "mild": replace(usual, noise_level=mild_level, blind=False),
     "blind": replace(usual, noise_level=min(usual.noise_level, 0.5) if shares else usual.noise_level, blind=True),
 }
-networks = {f"trained at {settings.noise_level:g}" if usual is settings else "trained without noise": model}
+own_training = "blind" if settings.blind else f"at {settings.noise_level:g}" if usual is settings else "without noise"
+networks = {"loaded" if settings.load_model_path else f"trained {own_training}": model}
 for name, lesson in lessons.items():
     lesson = replace(lesson, load_model_path="")
     set_up(lesson)  # the same first weights, the same order of images
     lesson_pairs = training_pairs(batches(images.train, lesson.batch_size, lesson.seed), lesson)
-    network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
+    network = DAE(hidden_dim=model.hidden_dim, latent_dim=model.latent_dim)
     print(f"{name}:")
     network, _ = train(network, lesson_pairs, evaluation_pair(images.validation, lesson), lesson, name=f"DAE_{name}")
     networks[f"trained at {mild_level:g}" if name == "mild" else f"blind, 0 to {2 * lesson.noise_level:g}"] = network
@@ -401,7 +402,7 @@ Markdown(
 # %%
 flat = clean.reshape(len(clean), -1).astype("float64")
 centred = flat - flat.mean(axis=0)
-size = min(settings.latent_dim, 784)
+size = min(model.latent_dim, 784)
 components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
 projected = (centred @ components @ components.T + flat.mean(axis=0)).reshape(clean.shape)
 training_clean = as_array(images.train).astype("float32") / 255

@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from dae_keras.training import steps_at_once
+
 
 def digit_classifier():
     """A convolutional classifier, compiled: images (n, 28, 28, 1) in, ten scores before the softmax (n, 10) out.
@@ -22,5 +24,5 @@ def digit_classifier():
         name="digit_classifier",
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution=64)
+    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution=steps_at_once())
     return model
