@@ -596,7 +596,7 @@ plots.image_sheet(plain.generate(100, seed=1).numpy(), "100 samples from the pri
 
 # %%
 set_up(settings)
-classifier = digit_classifier()
+classifier = digit_classifier(steps_at_once())
 training_images = as_array(images.train)
 classifier.fit(training_images.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=min(settings.epochs, 5), verbose=0)
 judge = keras.Model(classifier.inputs, [classifier.get_layer("features").output, classifier.outputs[0]])

@@ -81,7 +81,7 @@ from dae_keras.noise import add_noise, evaluation_pair, noise_text
 from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
 from dae_keras.settings import Settings, course_folder
 from dae_keras.study import AT_LENGTH, SWEPT
-from dae_keras.training import load_checkpoint, set_up
+from dae_keras.training import load_checkpoint, set_up, steps_at_once
 from IPython.display import Markdown, display
 from scipy.stats import bootstrap
 
@@ -550,7 +550,7 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 def trained_reader(epochs, noise_level):
     """A classifier trained on images with fresh noise in every epoch; the learning rate falls to 0."""
     set_up(settings)
-    classifier = digit_classifier()
+    classifier = digit_classifier(steps_at_once())
     for epoch in range(epochs):
         classifier.optimizer.learning_rate = 2e-3 * (1 - epoch / epochs)
         seen = training_clean
