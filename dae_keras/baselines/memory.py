@@ -35,7 +35,7 @@ def log_likelihood(values, noise, level, clip=True):
     Returns:
         float32 array (..., 256), one likelihood for each of `GREYS`. For Gaussian noise and speckle these are densities, except where a
         value has a chance of its own: clipped values 0 and 1, and the black pixels that speckle leaves black. For masking and salt and
-        pepper they are chances. What cannot be has the likelihood 1e-6 all the same. No noise counts as Gaussian noise of half a grey level.
+        pepper they are chances. What cannot be has the likelihood 1e-6 all the same. No noise counts as Gaussian noise of half a grey.
 
     Raises:
         KeyError: `noise` is not a name in `noise.NOISES`.
