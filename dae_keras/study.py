@@ -1,13 +1,15 @@
 """The heavy runs whose tables the notebooks show: run them, and write the tables."""
 
 import functools
+import json
+import time
 from dataclasses import replace
 
 import keras
 import numpy as np
 
 from dae_keras import course, generative, metrics
-from dae_keras.baselines import LinearFilter
+from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
 from dae_keras.data import batches, load
 from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 from dae_keras.models.classifier import digit_classifier
@@ -15,7 +17,7 @@ from dae_keras.models.dcae import ResidualBlock
 from dae_keras.noise import add_noise, evaluation_pair, training_pairs
 from dae_keras.results import provenance, read_metrics, read_table, save_results, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import set_up, train
+from dae_keras.training import load_checkpoint, replace_file, set_up, train
 
 _BEST_SCHEDULE = {"learning_rate": 2.5e-3, "learning_rate_schedule": "cosine"}
 _BINARISED = {**_BEST_SCHEDULE, "bound_samples": 5000}
@@ -66,6 +68,13 @@ KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5
 # Trained once for each level and kind. The large one for three epochs only: the matrix asks what a training knows, not how long it took.
 SWEPT = {"DAE": {}, "DCAE_skip": {"epochs": 3}}
 
+# Training images that networks and memory know: epochs, so that all networks take about 3,200 gradient steps.
+KNOWN = {1000: 100, 10_000: 10, 55_000: 2}
+LEFT_OUT, KNOWN_WITHOUT = 9, 10_000  # this digit is left out once, of so many images
+WINDOWS, LOCAL_TEMPERATURES = (5, 7, 9), (1.0, 1.5, 2.0)
+# Images, for what takes long: test images of the local mean, of moved ones, and validation images to choose window and temperature on.
+LOCAL_TESTS, MOVED_TESTS, CHOOSING = 1000, 300, 50
+
 
 def run(only=(), refresh=False):
     """Run the studies, skip what is done, and write their tables.
@@ -97,6 +106,7 @@ def run(only=(), refresh=False):
 def _merged(old, new):
     """The old lines of a table, each replaced by the new one about the same run; new ones without an old one come last."""
     about = ("method", "seed", "notebook", "model", "variant", "trained on", "trained at", "tested on", "tested at", "run", "epoch")
+    about += ("training images", "left out")
     lines = {tuple(str(line.get(key)) for key in about): line for line in [*old, *new]}.values()
     columns = dict.fromkeys(key for line in reversed([*lines]) for key in line)  # a new line may have columns that an old one lacks
     return [{column: line.get(column, "") for column in columns} for line in lines]
@@ -235,7 +245,81 @@ def noise_lines(settings, elsewhere):
     ]
 
 
-def finished(name, settings, tests=(), prepare=None, refresh=False):
+def run_memory(refresh):
+    """Let training images themselves denoise, and networks that learned from as many: the lines of `memory.csv`."""
+    lines = []
+    for count, without in [*((count, None) for count in KNOWN), (KNOWN_WITHOUT, LEFT_OUT)]:
+        folder = f"runs/study/memory_{count}" + ("" if without is None else f"_without_{without}")
+        settings = Settings(run_dir=folder, train_images=count, validation_images=1000, epochs=KNOWN[count])
+        found = settings.run_path / "memory.json"
+        if not found.is_file() and not refresh:
+            print(f"memory of {count:,} images, {'' if without is None else f'no {without}, '}into {folder}:", flush=True)
+            made = memory_lines(settings, without)
+            replace_file(found, lambda path, made=made: path.write_text(json.dumps(made, indent=1), encoding="utf-8"))
+        lines += json.loads(found.read_text(encoding="utf-8")) if found.is_file() else []
+    return {"memory.csv": lines}
+
+
+def memory_lines(settings, without=None):
+    """The lines of memory.csv about one set of training images: DAE, DCAE, and the posterior mean, exact, tempered and local."""
+    images = _without(load(settings), without)
+    noisy, clean = evaluation_pair(images.test, settings)
+    left = images.test_labels == LEFT_OUT
+    tests = {"test images": (noisy, clean)}
+    if settings.train_images == KNOWN_WITHOUT:
+        tests |= {f"only {LEFT_OUT}": (noisy[left], clean[left]), f"all but {LEFT_OUT}": (noisy[~left], clean[~left])}
+    if settings.train_images == max(KNOWN):
+        for shift in (1, 2):
+            tests[f"moved by {shift}"] = tuple(np.roll(batch[:MOVED_TESTS], shift, axis=2) for batch in (noisy, clean))
+
+    methods = {}
+    for name in ("DAE", "DCAE"):
+        finished(name, settings, without=without)
+        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+        methods[name] = functools.partial(model.predict, batch_size=1000, verbose=0)
+    world = images.train, *(batch[:CHOOSING] for batch in evaluation_pair(images.validation, settings))
+    noise = settings.noise, settings.noise_level, settings.clip
+    methods["exact"] = PosteriorMean(images.train, *noise)
+    methods["tempered"] = tuned_posterior_mean(*world, *noise)
+    methods["local"] = tuned_posterior_mean(*world, *noise, windows=WINDOWS, temperatures=LOCAL_TEMPERATURES)
+    lines = []
+    for name, method in methods.items():
+        for test, (seen, true) in tests.items():
+            chosen = slice(LOCAL_TESTS if name == "local" and test == "test images" else MOVED_TESTS if name == "local" else None)
+            begin = time.perf_counter()
+            psnr = metrics.psnr(true[chosen], method(seen[chosen])).mean()
+            print(f"  {name}, {test}: {psnr:.2f} dB, {time.perf_counter() - begin:.0f} s", flush=True)
+            lines.append(
+                {
+                    "method": name,
+                    "training images": settings.train_images,
+                    "left out": "" if without is None else without,
+                    "epochs": settings.epochs if name in DENOISERS else "",
+                    "window": getattr(method, "window", None) or "",
+                    "temperature": getattr(method, "temperature", ""),
+                    "tested on": test,
+                    "test images": len(seen[chosen]),
+                    "PSNR": f"{psnr:.3f}",
+                    **origin(provenance()),
+                }
+            )
+    return lines
+
+
+def _without(images, digit):
+    """The data without the training and validation images of a digit; as they are where it is None."""
+    if digit is None:
+        return images
+    kept, checked = images.train_labels != digit, images.validation_labels != digit
+    return images._replace(
+        train=images.train[kept],
+        train_labels=images.train_labels[kept],
+        validation=images.validation[checked],
+        validation_labels=images.validation_labels[checked],
+    )
+
+
+def finished(name, settings, tests=(), prepare=None, refresh=False, without=None):
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
@@ -244,6 +328,7 @@ def finished(name, settings, tests=(), prepare=None, refresh=False):
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
         prepare: a function that changes the new model's weights before its training.
         refresh: train nothing, and return None where it would have to be trained.
+        without: a digit that is left out of training and validation; not part of the settings, so give it a run folder of its own.
     """
     record_file = settings.run_path / f"{name}_test" / "metrics.json"
     if record_file.is_file():
@@ -256,7 +341,7 @@ def finished(name, settings, tests=(), prepare=None, refresh=False):
         return None
     print(f"{name} into {settings.run_dir}:", flush=True)
     set_up(settings)
-    images = load(settings)
+    images = _without(load(settings), without)
     pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
     model = DENOISERS[name](settings, len(pairs))
     if prepare:
@@ -359,4 +444,4 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae}
+STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae, "memory": run_memory}
