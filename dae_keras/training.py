@@ -67,6 +67,14 @@ def _check_shares(settings, devices):
             f"validation_images = {settings.validation_images}: with device = 'all' there must be at least one for each device, "
             f"here {devices}."
         )
+    # In these the notebooks take the images, besides the batches of the training, which leaves its smaller last one out.
+    for name, batch in (("train_images", 32), ("validation_images", 500), ("test_images", 500)):
+        left = getattr(settings, name) % batch
+        if 0 < left < devices:
+            raise TrainingError(
+                f"{name} = {getattr(settings, name)}: with device = 'all' each of the {devices} devices must get an image of every batch, "
+                f"and {left} would be left for the last one: choose a multiple of {batch}."
+            )
 
 
 @functools.cache  # A second strategy in one process takes the first one's messages between devices for its own, and fails.

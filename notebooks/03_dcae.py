@@ -314,7 +314,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 # %%
 stages = {"14 × 14 maps": 2, "7 × 7 maps": 4, "code": -1}
 inside = keras.Model(model.encoder.inputs, [model.encoder.layers[number].output for number in stages.values()])
-maps = inside.predict(noisy[:1], verbose=0)[0].astype("float32")[0].transpose(2, 0, 1)[:32, ..., None]  # (32, 14, 14, 1)
+maps = np.asarray(inside(noisy[:1])[0], "float32")[0].transpose(2, 0, 1)[:32, ..., None]  # (32, 14, 14, 1)
 maps = (maps - maps.min(axis=(1, 2), keepdims=True)) / (np.ptp(maps, axis=(1, 2), keepdims=True) + 1e-6)
 columns = min(8, len(maps))
 maps = maps[: len(maps) // columns * columns]

@@ -193,6 +193,7 @@ network = {
     "importance_samples": settings.importance_samples,
     "warm_up_steps": round(settings.kl_warm_up * len(pairs)),
 }
+tf.distribute.experimental_set_strategy(None)  # the steps by hand that follow are for one device
 model = VAE(**network)
 z_mean, z_log_var = model.encoder(noisy[:5])
 print(f"{model.count_params():,} weights")

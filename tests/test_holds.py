@@ -32,7 +32,7 @@ TINY = {"train_images": 150, "validation_images": 40, "test_images": 100, "epoch
 TINY |= {"hidden_dim": 17, "latent_dim": 3, "filters": 3, "code_dim": 5}
 
 # In place of limits that would take hours or gigabytes. Left out for that alone: 55,000 training images, 10,000 test images, 100,000
-# epochs or bound samples, 16,384 hidden units and 512 filters.
+# epochs or bound samples, 16,384 hidden units, 512 filters and a code of 65,536.
 AFFORDABLE = {
     "train_images": (150, 1),
     "validation_images": (40, 1),
@@ -41,7 +41,7 @@ AFFORDABLE = {
     "hidden_dim": (17, 1),
     "latent_dim": (3, 1, 4_096),
     "filters": (3, 1),
-    "code_dim": (5, 1, 65_536),
+    "code_dim": (5, 1, 1_000),
     "hidden_layers": (1, 16),
     "importance_samples": (1, 5),
     "bound_samples": (3, 51),
@@ -74,8 +74,7 @@ import keras
 from dae_keras import training
 
 keras.config.set_dtype_policy("{policy}")
-set_up = training.set_up
-training.set_up = lambda settings: set_up(replace(settings, precision="{policy}"))
+training.set_up = lambda settings, original=training.set_up: original(replace(settings, precision="{policy}"))
 """
 
 any_parameter = pytest.mark.kind("any parameter")
@@ -224,7 +223,7 @@ def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, recor
     values = values_for("04_vae", precision=policy, jit_compile="on", steps_per_execution=10_000, train_images=64, validation_images=20)
     folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim")})
     assert sorted(path.stem for path in (folder / "notebooks").iterdir()) == list(NOTEBOOKS)
-    assert {training.load_checkpoint(path).dtype_policy.name for path in (folder / "checkpoints").iterdir()} == {"float32"}
+    assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(training.MAKERS)
 
 
 @pytest.mark.kind("numbers")
@@ -332,7 +331,7 @@ def settings_by_papermill(notebook, parameters):
         ('noise: "none\'; raise SystemExit  #"', 'noise = "none\'; raise SystemExit  #": must be one of'),
         ('noise: "none\\nraise SystemExit"', r"noise = 'none\nraise SystemExit': must be one of"),
         ('run_dir: "runs/a\\nimport os"', "it has a control character"),
-        ("clip: 2026-01-01", "clip = datetime.date(2026, 1, 1): must be true or false"),
+        ("clip: 2026-01-01", "clip = '2026-01-01': must be true or false"),
     ],
 )
 def test_papermill_alone_passes_on_wrong_values_and_they_are_refused(tmp_path, monkeypatch, notebook, text, said):

@@ -296,6 +296,14 @@ def test_a_batch_that_devices_cannot_share_is_refused():
         training.set_up(Settings(device="all", batch_size=31))
 
 
+@pytest.mark.parametrize(("name", "batch"), [("train_images", 32), ("validation_images", 500), ("test_images", 500)])
+def test_a_last_batch_with_fewer_images_than_devices_is_refused(name, batch):
+    with pytest.raises(TrainingError, match=rf"{name} = {2 * batch + 1}: .*1 would be left .*: choose a multiple of {batch}\."):
+        training.set_up(Settings(device="all", **{name: 2 * batch + 1}))
+    for fine in ({"device": "all", name: 2 * batch + 2}, {"device": "cpu", name: 2 * batch + 1}):
+        training.set_up(Settings(**fine))
+
+
 def test_fewer_validation_images_than_devices_are_refused():
     with pytest.raises(TrainingError, match=r"validation_images = 1: .*at least one for each device, here 2"):
         training.set_up(Settings(device="all", validation_images=1))
