@@ -255,6 +255,7 @@ def run_memory(refresh):
         if not found.is_file() and not refresh:
             print(f"memory of {count:,} images, {'' if without is None else f'no {without}, '}into {folder}:", flush=True)
             made = memory_lines(settings, without)
+            found.parent.mkdir(parents=True, exist_ok=True)
             replace_file(found, lambda path, made=made: path.write_text(json.dumps(made, indent=1), encoding="utf-8"))
         lines += json.loads(found.read_text(encoding="utf-8")) if found.is_file() else []
     return {"memory.csv": lines}

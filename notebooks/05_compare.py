@@ -508,7 +508,7 @@ show_table([{"linear method": name, "PSNR (dB)": f"{psnr:.2f}"} for name, psnr i
 #   place, such as where digits have ink. (It also sees further than the kernel, but that is not the reason: with weights for each place within the same 9 × 9 window
 #   it reaches 0<!--=linear_psnr["own 9 x 9 weights for each place"]:.1f--> dB.)
 # - **Nonlinearity.** Of all linear encoders and decoders with a code of 20, the best has 15.9<!--=linear_code_psnr:.1f--> dB, and the DAE
-#   18.8<!--=scores["DAE"]["psnr"]:.1f-->: **2.9**<!--=scores["DAE"]["psnr"] - linear_code_psnr:.1f--> dB more, through a code of the same size, from
+#   18.9<!--=scores["DAE"]["psnr"]:.1f-->: **2.9**<!--=scores["DAE"]["psnr"] - linear_code_psnr:.1f--> dB more, through a code of the same size, from
 #   the same training images. That is what nonlinear layers contribute. The loss is not the reason: trained with the squared error, which the linear code
 #   minimises, the DAE has 18.84<!--=variants["DAE", "loss = mean_squared_error"]:.2f--> dB too. PCA of the noisy image would have made a poorer
 #   rival: even with the mean of the noisy images removed, it has 15.1<!--=linear_psnr[f"PCA of the noisy image, {size} dimensions"]:.1f--> dB.
@@ -536,6 +536,141 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 # %% [markdown]
 # *The figure: bars sorted by PSNR: the noisy input, the mean of the training images, the six filters with the best linear code among them, the linear
 # filter, the VAE, the DAE, the DAE with a code of 128, the Keras blog's network, and the DCAEs.*
+#
+# ## The perfect answer is wrong
+#
+# The networks were trained to bring one number down: the loss on noisy training images. Which denoiser has the lowest expected squared error of all?
+# It is known, and needs no training. Suppose that the $N$ training images $x_1, \dots, x_N$ were all the images there are, each as likely as
+# the others. Then the mean of all clean images behind $\tilde x$ (notebook 2) can be written down (Karras et al. 2022, equation 57):
+#
+# $$\mathbb E[x \mid \tilde x] = \sum_{i=1}^N w_i\, x_i , \qquad w_i = \frac{p(\tilde x \mid x_i)}{\sum_j p(\tilde x \mid x_j)} , \qquad
+# p(\tilde x \mid x_i) = \prod_{\text{pixels } q} p(\tilde x_q \mid x_{iq}) .$$
+#
+# The likelihood of a pixel is known too. With clipped Gaussian noise it is the normal density between 0 and 1; a pixel clipped to 0 has
+# the probability $\Phi(-x / \ell)$, and one clipped to 1 has $\Phi((x - 1) / \ell)$. `baselines.PosteriorMean` computes these means, for all kinds of noise of
+# the course. On noisy training images **no denoiser whatever can be better** on average, no network of any size. Beside it stand two altered
+# versions that give up this perfection:
+#
+# - **tempered**: each log-likelihood is divided by a temperature, so that more images have a say;
+# - **local**: each pixel gets weights of its own, from a small window around it. It sees no more than a unit of a small convolutional network
+#   sees, and may put an image together from parts of many (the local machine of Kamb and Ganguli, ICML 2025, with the windows kept in place).
+#
+# Temperature and window are chosen on validation images.
+#
+# **Predict before you run:** the DAE has about 19<!--=scores["DAE"]["psnr"]:.0f--> dB on the test images, the DCAE 21<!--=scores["DCAE"]["psnr"]:.0f-->. Where will the perfect
+# answer end up? And which of the two alterations helps more?
+
+# %%
+noise_of = (settings.noise, settings.noise_level, settings.clip)
+choosing = [batch[:100] for batch in evaluation_pair(images.validation, settings)]
+few_choosing = [batch[:16] for batch in choosing]  # the local mean takes longer
+options = {"windows": (5, 7, 9), "temperatures": (1.0, 1.5)}
+knowing = {
+    "exact": baselines.PosteriorMean(images.train, *noise_of),
+    "tempered": baselines.tuned_posterior_mean(images.train, *choosing, *noise_of),
+    "local": baselines.tuned_posterior_mean(images.train, *few_choosing, *noise_of, **options),
+}
+for name, method in knowing.items():
+    print(f"{name}: temperature {method.temperature:.1f}" + (f", window of {method.window} pixels" if method.window else ""))
+asked = {"training": (training_noisy[:80], training_clean[:80]), "test": (noisy[:80], clean[:80])}
+answers = {
+    name: {kind: method(seen).astype(np.float32) for kind, (seen, _) in asked.items()}
+    for name, method in (knowing | {name: methods[name] for name in ("DAE", "DCAE")}).items()
+}
+
+# %%
+memory = {}
+for name, answer in answers.items():
+    errors = {kind: float(metrics.mse(asked[kind][1], result).mean()) for kind, result in answer.items()}
+    memory[name] = errors | {"psnr": float(metrics.psnr(asked["test"][1], answer["test"]).mean())}
+if settings.is_standard:
+    assert min(memory, key=lambda name: memory[name]["training"]) == "exact", "on training images nothing beats the exact mean"
+    assert max(memory, key=lambda name: memory[name]["test"]) == "exact", "on test images the exact mean should do worst"
+show_table(
+    [
+        {
+            "denoiser": name,
+            "squared error, 80 training images": f"{found['training']:.4f}",
+            "80 test images": f"{found['test']:.4f}",
+            "PSNR, test images (dB)": f"{found['psnr']:.2f}",
+        }
+        for name, found in memory.items()
+    ]
+)
+
+# %%
+shares = {name: knowing[name].weights(asked["test"][0]) for name in ("exact", "tempered")}
+with np.errstate(divide="ignore", invalid="ignore"):
+    voices = {name: float(np.median(np.exp(-np.nansum(each * np.log(each), axis=1)))) for name, each in shares.items()}
+for name, number in voices.items():
+    print(f"{name}: the weights of an image are worth {number:.1f} equal voices (the exponential of their entropy, median)")
+shown_memory = {}
+for test in range(min(5, len(shares["exact"]))):
+    heaviest = np.resize(np.argsort(shares["exact"][test])[::-1][:3], 3)
+    weights_text = ", ".join(f"{shares['exact'][test, i]:.2f}" for i in heaviest)
+    shown_memory[f"{test + 1}: {weights_text}"] = np.stack(
+        [noisy[test], *training_clean[heaviest], *(answers[name]["test"][test] for name in answers), clean[test]]
+    )
+columns = ["noisy", "first", "second", "third", *answers, "original"]
+plots.image_rows(shown_memory, "Five test images, the heaviest training images, and the answers", columns)
+
+# %% [markdown]
+# *The figure: five rows. The noisy digit, the three training images with the largest exact weights, which stand at the left, the five answers
+# and the original. The exact answer is the first training image or a double exposure of two: a digit of the right kind, drawn by another hand.
+# The tempered one is soft. Local, DAE and DCAE follow the original, the DAE less closely than the other two.*
+#
+# On training images the exact mean is all but perfect: its squared error is less than a twentieth<!--?memory["exact"]["training"] < memory["DCAE"]["training"] / 20--> of
+# the DCAE's. On test images nothing else in the table is as bad<!--?max(memory, key=lambda name: memory[name]["test"]) == "exact"-->. Its weights say why: in the median they are worth
+# 0<!--=voices["exact"]:.1f--> equal voices. It looks up the training image that fits best and presents it as the answer. Tempered,
+# 0<!--=voices["tempered"]:.0f--> have a say, and the answer is as soft as the DAE's. Local, it pieces the digit together from windows of many
+# images, and comes closer to the original than the DAE<!--?memory["local"]["psnr"] > memory["DAE"]["psnr"] + 1-->.
+#
+# So a network that really found the minimum of its training loss would be a bad denoiser. What keeps it away from there, be it a short
+# code, few weights, few steps or convolutions, is no defect but the reason that it works on images it has never seen.
+#
+# Eighty images are few, and all methods can be given more or fewer training images. `dae-keras study memory` does both and writes
+# `notebooks/tables/memory.csv`: exact and tempered on all 10,000 test images, the local mean, which takes long, on the first
+# 0<!--=int(value("memory", "test images", method="local", training_images=55000, tested_on="test images"))-->. Its networks take about
+# 3,200 gradient steps each, however many images they learn from, a fifth of the usual training: only the images differ.
+#
+# **Predict before you run:** with 1,000 training images, which comes closest to the DCAE that learned from the same 1,000?
+
+# %%
+known = read_table(tables / "memory.csv")
+
+
+def known_psnr(method, count, test="test images", without=""):
+    """The PSNR of a line of memory.csv."""
+    wanted = {"method": method, "training images": str(count), "tested on": test, "left out": str(without)}
+    return next(float(line["PSNR"]) for line in known if wanted.items() <= line.items())
+
+
+counts = sorted({int(line["training images"]) for line in known})
+by_count = {name: np.array([counts, [known_psnr(name, count) for count in counts]]) for name in answers}
+plots.curves(by_count, "PSNR by the number of training images", "training images", "PSNR (dB)")
+
+# %% [markdown]
+# *The figure: CAPTION2*
+
+# %%
+digit = next(line["left out"] for line in known if line["left out"])
+moved = {name: [known_psnr(name, counts[-1], f"moved by {shift}") for shift in (1, 2)] for name in answers}
+strange = {name: [known_psnr(name, 10_000, f"only {digit}", without) for without in ("", digit)] for name in answers}
+show_table(
+    [
+        {
+            "PSNR (dB)": name,
+            "moved by 1 pixel": f"{moved[name][0]:.2f}",
+            "by 2": f"{moved[name][1]:.2f}",
+            f"the digit {digit}": f"{strange[name][0]:.2f}",
+            "if none was in training": f"{strange[name][1]:.2f}",
+        }
+        for name in answers
+    ]
+)
+
+# %% [markdown]
+# TEXT3
 #
 # ## What it is good for
 #

@@ -22,7 +22,7 @@ _SMALLEST_LEVEL = 1 / 510  # half the step between two greys: with less Gaussian
 _TESTS, _IMAGES, _WINDOWED = 1000, 4000, 256  # block sizes: noisy images, training images, and training images where there are windows
 _WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
+TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 
 
 def log_likelihood(values, noise, level, clip=True):
