@@ -41,16 +41,29 @@ def test_the_best_answer_is_a_step_uphill(level, random_generator):
     assert x[near].mean() == pytest.approx(best_answer(0.1, level), abs=5 * x[near].std() / np.sqrt(near.sum()) + 0.005)
 
 
+def distance(samples):
+    """The largest difference between the share of samples below a place and that of the toy density (Kolmogorov and Smirnov)."""
+    return kstest(np.ravel(samples), lambda x: norm.cdf(x[..., None], MEANS, SPREADS) @ WEIGHTS).statistic
+
+
+def end_of(steps, start, **how):
+    for _, restored in walk(
+        lambda y, level: tf.constant(best_answer(y, level), tf.float32), start, falling_levels(steps, 0.002, 20), **how
+    ):
+        last = restored.numpy()
+    return last
+
+
 def test_a_walk_with_the_best_answers_draws_from_the_density(random_generator):
     start = 20 * random_generator.normal(size=(4000, 1))
-    for _, restored in walk(lambda y, level: tf.constant(best_answer(y, level), tf.float32), start, falling_levels(200, 0.002, 20)):
-        samples = restored.numpy().ravel()
-    assert kstest(samples, lambda x: norm.cdf(x[..., None], MEANS, SPREADS) @ WEIGHTS).pvalue > 0.01
+    samples = end_of(100, start)
+    assert distance(samples) < 0.03  # of 4,000 true draws, 99 in 100 are within 0.026
     assert samples.mean() == pytest.approx(WEIGHTS @ MEANS, abs=0.05)
-    # Fewer steps draw less well.
-    for _, restored in walk(lambda y, level: tf.constant(best_answer(y, level), tf.float32), start, falling_levels(5, 0.002, 20)):
-        hasty = restored.numpy().ravel()
-    assert kstest(hasty, lambda x: norm.cdf(x[..., None], MEANS, SPREADS) @ WEIGHTS).pvalue < 1e-6
+    assert samples.std() == pytest.approx(drawn(random_generator, 100_000).std(), abs=0.03)
+    # In few steps it draws less well, and less well where it asks once a step.
+    assert distance(end_of(8, start)) > 0.05
+    assert distance(end_of(20, start, heun=False)) > distance(end_of(20, start)) + 0.01
+    assert distance(end_of(100, start, heun=False)) < 0.06
 
 
 def test_each_step_keeps_the_noise_of_the_next_level(random_generator):
@@ -66,7 +79,9 @@ def test_each_step_keeps_the_noise_of_the_next_level(random_generator):
 def test_known_pixels_end_as_they_are(random_generator):
     known = random_generator.random((4, 6), dtype=np.float32)
     held = random_generator.random((4, 6)) < 0.5
-    for images, restored in walk(lambda images, level: 0.5 * images, random_generator.normal(size=(4, 6)), (1.0, 0.3), known, held):
+    for images, restored in walk(
+        lambda images, level: 0.5 * images, random_generator.normal(size=(4, 6)), (1.0, 0.3), known=known, held=held
+    ):
         assert np.array_equal(restored.numpy()[held], known[held])
         assert np.allclose(restored.numpy()[~held], 0.5 * images.numpy()[~held])
 

@@ -1,7 +1,7 @@
 """DCAE: the denoising autoencoder with convolutions in place of the multilayer perceptron."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable("dae_keras")
@@ -61,10 +61,8 @@ class DCAE(keras.Model):
         conv = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
 
         images = layers.Input((28, 28, 1))
-        seen = images
-        if scaled:  # in full precision: squares of strong noise are more than 16 bits can hold
-            seen = layers.UnitNormalization((1, 2, 3), dtype="float32")(images)  # of sum of squares 1
-            seen = layers.Rescaling(28.0, dtype="float32")(seen)  # of mean square 1, as 28 squared is the number of pixels
+        # The small number keeps a black image from a division by 0.
+        seen = images / ops.sqrt(ops.mean(ops.square(images), axis=(1, 2, 3), keepdims=True) + 1e-8) if scaled else images
         large = layers.Conv2D(filters, 5, strides=2, **conv)(seen)
         large = ResidualBlock(filters)(large)  # (n, 14, 14, 32)
         small = layers.Conv2D(2 * filters, 3, strides=2, **conv)(large)
