@@ -581,8 +581,10 @@ Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y 
 #
 # $$x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))\,.$$
 #
-# That is Euler's method (Karras et al. 2022; the idea is Song and Ermon's, 2019). It takes a denoiser for all levels: `DCAE(skips=True)`
-# once more, with three changes. Every training image gets a level of its own, from 0.03<!--=settings.lowest_level:.2f--> to
+# The idea is Song and Ermon's (2019). `dae_keras/sampling.py` asks once more at the end of each step and goes in the mean of
+# both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
+#
+# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.03<!--=settings.lowest_level:.2f--> to
 # 8<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
 # the network divides its input by its root mean square (`scaled=True`), so that it sees the same amount of light at every
 # level. Batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
@@ -621,22 +623,32 @@ by_kind = {
     for name, network in {"DCAE with skips": with_skips, "DCAE at all levels": inventor}.items()
 }
 if trained_here:
-    assert 21 < inventor_scores["psnr"] < 23, "the PSNR of the DCAE at all levels lies outside the expected range"
+    assert 20.2 < inventor_scores["psnr"] < 20.8, "the PSNR of the DCAE at all levels lies outside the expected range"
 Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, psnr in found.items()} for name, found in by_kind.items()]))
 
 # %% [markdown]
-# RESULT
+# On its own ground the specialist is ahead: at level 0.5, unclipped, knowing all levels costs 0.76<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. On clipped
+# noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that makes the black background grey.
 #
 # Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
 
 # %%
 start = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
-steps = {f"{count} steps": sample(inventor, 10, count, settings.seed, *ends) for count in (5, 20, 50)}
+steps = {f"{count} steps": sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
 first = {"pure noise": 0.5 + 0.2 * start / settings.highest_level, "its first answer": inventor.predict(start, verbose=0)}
 plots.image_rows(first | steps, "From pure noise to digits")
 
 # %% [markdown]
-# FIGURE
+# *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, some with a hint of a digit.
+# After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
+# slightly smoother. One or two are well-drawn strokes that belong to no digit.*
+#
+# A single answer is the mean of everything that could lie behind the noise, hence the blot. But it is also a direction,
+# and a step that way leaves noise that hides less. No step draws a random number: the noise at the start decides which
+# digit appears.
+#
+# So a network whose decoder cannot generate can generate, as a denoiser. Notebook 5 measures how well, beside the
+# variational autoencoder, and whether it only copies the training images.
 #
 # ## Exercises
 #
