@@ -633,9 +633,9 @@ Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, ps
 # Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
 
 # %%
-start = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
+pure_noise = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
 steps = {f"{count} steps": sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
-first = {"pure noise": 0.5 + 0.2 * start / settings.highest_level, "its first answer": inventor.predict(start, verbose=0)}
+first = {"pure noise": 0.5 + 0.2 * pure_noise / settings.highest_level, "its first answer": inventor.predict(pure_noise, verbose=0)}
 plots.image_rows(first | steps, "From pure noise to digits")
 
 # %% [markdown]
