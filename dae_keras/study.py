@@ -6,7 +6,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from dae_keras import course, generative, metrics
+from dae_keras import course, generative, metrics, sampling
 from dae_keras.baselines import LinearFilter
 from dae_keras.data import batches, load
 from dae_keras.models import DAE, DCAE, VAE, KerasBlog
@@ -41,6 +41,23 @@ DENOISERS = {
         warm_up_steps=round(settings.kl_warm_up * steps),
     ),
 }
+# The DCAE of notebook 3 that invents digits: its model, and what its training changes.
+ALL_LEVELS = {"DCAE_all_levels": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, scaled=True)}
+_AT_ALL_LEVELS = {"clip": False, "epochs": Settings().all_levels_epochs, "batch_size": Settings().all_levels_batch_size}
+# A line or more of samples.csv: the model, and what differs from the defaults.
+INVENTORS = {
+    "plain VAE": ("VAE", {"noise": "none", "run_dir": "runs/study/exercises/plain_VAE_defaults"}),
+    "DCAE at all levels": ("DCAE_all_levels", _AT_ALL_LEVELS),
+    "DCAE at all levels, at length": (
+        "DCAE_all_levels",
+        {
+            **_AT_ALL_LEVELS,
+            **{"filters": 48, "epochs": 20, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"},
+            "run_dir": "runs/study/all_levels",
+        },
+    ),
+}
+STEPS = (5, 10, 20)  # of a walk down the levels
 SEEDS = (0, 1, 2)
 KERAS_BLOG_AT_LENGTH = {"epochs": 100, "batch_size": 128}  # as its author trained it
 # The strongest model: twice the width, six times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
@@ -257,7 +274,7 @@ def finished(name, settings, tests=(), prepare=None, refresh=False):
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
-        name: in `DENOISERS`.
+        name: in `DENOISERS` or `ALL_LEVELS`.
         settings: of the training, and of the run folder.
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
         prepare: a function that changes the new model's weights before its training.
@@ -275,11 +292,13 @@ def finished(name, settings, tests=(), prepare=None, refresh=False):
     print(f"{name} into {settings.run_dir}:", flush=True)
     set_up(settings)
     images = load(settings)
-    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
-    model = DENOISERS[name](settings, len(pairs))
+    ends = (settings.lowest_level, settings.highest_level) if name in ALL_LEVELS else None
+    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings, ends)
+    model = (DENOISERS | ALL_LEVELS)[name](settings, len(pairs))
     if prepare:
         prepare(model)
-    validation = evaluation_pair(images.validation, settings)
+    level = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1) if ends else None
+    validation = evaluation_pair(images.validation, settings, level=level)
     model, history = train(model, pairs, validation, settings, name)
     noisy, clean = evaluation_pair(images.test, settings)
     restore = functools.partial(model.predict, batch_size=1000, verbose=0)
@@ -337,6 +356,44 @@ def _features(settings):
     return functools.partial(features.predict, batch_size=1000, verbose=0)
 
 
+def run_samples(refresh):
+    """Train the inventors, draw with each as many images as there are test images, and judge these: the lines of `samples.csv`."""
+    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, (name, changes) in INVENTORS.items()]
+    records = [each for each in records if each[-1]]
+    if not records:
+        return {"samples.csv": []}
+    images = load(Settings())
+    count = len(images.test)
+    judge = _features(Settings())
+    judged = judge(images.test.astype(np.float32) / 255)
+    set_up(Settings())
+
+    def line(label, variant, batch, record):
+        return {
+            "method": label,
+            "variant": variant,
+            "images": count,
+            "epochs": len(record["epoch_seconds"]) or "",
+            "minutes": _minutes(record),
+            "weights": record.get("weights", ""),
+            "Fréchet distance": f"{generative.frechet_distance(judge(batch), judged):.2f}",
+            **origin(record),
+        }
+
+    lines = [line("training images", "", images.train[:count].astype(np.float32) / 255, {"epoch_seconds": [], **provenance()})]
+    for label, name, record in records:
+        settings = Settings(**record["settings"])
+        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+        if isinstance(model, VAE):
+            lines.append(line(label, "", model.generate(count, seed=settings.seed).numpy(), record))
+            continue
+        for steps in STEPS:
+            ends = settings.lowest_level, settings.highest_level
+            lines.append(line(label, f"{steps} steps", sampling.sample(model, count, steps, settings.seed, *ends), record))
+            print(f"{label}, {steps} steps: {lines[-1]['Fréchet distance']}", flush=True)
+    return {"samples.csv": lines}
+
+
 def run_vae(refresh):
     """Train and measure a VAE for each line of `VAE_RUNS`: the lines of `vae_bounds.csv` and `vae_curves.csv`."""
     bounds, curves = [], []
@@ -377,4 +434,4 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae}
+STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "samples": run_samples, "vae": run_vae}

@@ -94,11 +94,10 @@ from dataclasses import replace
 import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
 import keras
 import numpy as np
-from dae_keras import DAE, DCAE, metrics, plots
+from dae_keras import DAE, DCAE, metrics, plots, sampling
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import code_size, markdown_table, read_table, save_results
-from dae_keras.sampling import sample
 from dae_keras.settings import Settings, course_folder
 from dae_keras.training import load_checkpoint, set_up, train
 from IPython.display import Markdown
@@ -634,7 +633,7 @@ Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, ps
 
 # %%
 pure_noise = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
-steps = {f"{count} steps": sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
+steps = {f"{count} steps": sampling.sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
 first = {"pure noise": 0.5 + 0.2 * pure_noise / settings.highest_level, "its first answer": inventor.predict(pure_noise, verbose=0)}
 plots.image_rows(first | steps, "From pure noise to digits")
 
