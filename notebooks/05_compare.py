@@ -969,7 +969,7 @@ columns = ("method", "images", "epochs", "minutes", "weights", "Fréchet distanc
 show_table([{column: line[column] for column in columns} for line in sample_lines])
 
 # %% [markdown]
-# STUDY
+# At length, with half as many filters again and twice as many epochs, STUDY.
 #
 # ### From noise to digit
 #
