@@ -8,7 +8,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from dae_keras import course, generative, metrics
+from dae_keras import course, generative, metrics, sampling
 from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
 from dae_keras.data import batches, load
 from dae_keras.models import DAE, DCAE, VAE, KerasBlog
@@ -41,6 +41,22 @@ DENOISERS = {
     "VAE": lambda settings, steps: VAE(
         **{name: getattr(settings, name) for name in ("hidden_dim", "latent_dim", "beta", "hidden_layers", "importance_samples")},
         warm_up_steps=round(settings.kl_warm_up * steps),
+    ),
+}
+# The DCAE of notebook 3 that invents digits: its model, and what its training changes.
+ALL_LEVELS = {"DCAE_all_levels": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, scaled=True)}
+_AT_ALL_LEVELS = {"clip": False, "epochs": Settings().all_levels_epochs, "batch_size": Settings().all_levels_batch_size}
+# A line of samples.csv: the model, and what differs from the defaults.
+INVENTORS = {
+    "plain VAE": ("VAE", {"noise": "none", "run_dir": "runs/study/exercises/plain_VAE_defaults"}),
+    "DCAE at all levels": ("DCAE_all_levels", _AT_ALL_LEVELS),
+    "DCAE at all levels, at length": (
+        "DCAE_all_levels",
+        {
+            **_AT_ALL_LEVELS,
+            **{"filters": 48, "epochs": 20, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"},
+            "run_dir": "runs/study/all_levels",
+        },
     ),
 }
 SEEDS = (0, 1, 2)
@@ -324,7 +340,7 @@ def finished(name, settings, tests=(), prepare=None, refresh=False, without=None
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
-        name: in `DENOISERS`.
+        name: in `DENOISERS` or `ALL_LEVELS`.
         settings: of the training, and of the run folder.
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
         prepare: a function that changes the new model's weights before its training.
@@ -343,11 +359,13 @@ def finished(name, settings, tests=(), prepare=None, refresh=False, without=None
     print(f"{name} into {settings.run_dir}:", flush=True)
     set_up(settings)
     images = _without(load(settings), without)
-    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
-    model = DENOISERS[name](settings, len(pairs))
+    ends = (settings.lowest_level, settings.highest_level) if name in ALL_LEVELS else None
+    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings, ends)
+    model = (DENOISERS | ALL_LEVELS)[name](settings, len(pairs))
     if prepare:
         prepare(model)
-    validation = evaluation_pair(images.validation, settings)
+    level = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1) if ends else None
+    validation = evaluation_pair(images.validation, settings, level=level)
     model, history = train(model, pairs, validation, settings, name)
     noisy, clean = evaluation_pair(images.test, settings)
     restore = functools.partial(model.predict, batch_size=1000, verbose=0)
@@ -405,6 +423,42 @@ def _features(settings):
     return functools.partial(features.predict, batch_size=1000, verbose=0)
 
 
+def run_samples(refresh):
+    """Train the inventors, draw with each as many images as there are test images, and judge these: the lines of `samples.csv`."""
+    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, (name, changes) in INVENTORS.items()]
+    records = [each for each in records if each[-1]]
+    if not records:
+        return {"samples.csv": []}
+    images = load(Settings())
+    count = len(images.test)
+    judge = _features(Settings())
+    judged = judge(images.test.astype(np.float32) / 255)
+
+    def line(label, batch, record):
+        return {
+            "method": label,
+            "images": count,
+            "epochs": len(record["epoch_seconds"]) or "",
+            "minutes": _minutes(record),
+            "weights": record.get("weights", ""),
+            "Fréchet distance": f"{generative.frechet_distance(judge(batch), judged):.2f}",
+            **origin(record),
+        }
+
+    lines = [line("training images", images.train[:count].astype(np.float32) / 255, {"epoch_seconds": [], **provenance()})]
+    for label, name, record in records:
+        settings = Settings(**record["settings"])
+        set_up(settings)
+        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+        if isinstance(model, VAE):
+            batch = model.generate(count, seed=settings.seed).numpy()
+        else:
+            batch = sampling.sample(model, count, seed=settings.seed, lowest=settings.lowest_level, highest=settings.highest_level)
+        lines.append(line(label, batch, record))
+        print(f"{label}: Fréchet distance {lines[-1]['Fréchet distance']}", flush=True)
+    return {"samples.csv": lines}
+
+
 def run_vae(refresh):
     """Train and measure a VAE for each line of `VAE_RUNS`: the lines of `vae_bounds.csv` and `vae_curves.csv`."""
     bounds, curves = [], []
@@ -445,4 +499,11 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae, "memory": run_memory}
+STUDIES = {
+    "seeds": run_seeds,
+    "exercises": run_exercises,
+    "noise": run_noise,
+    "vae": run_vae,
+    "samples": run_samples,
+    "memory": run_memory,
+}

@@ -21,6 +21,7 @@ MODELS = {
     "DAE": lambda: DAE(hidden_dim=16, latent_dim=3),
     "DCAE": lambda: DCAE(filters=4, code_dim=8),
     "DCAE_skip": lambda: DCAE(filters=4, code_dim=8, skips=True),
+    "DCAE_all_levels": lambda: DCAE(filters=4, code_dim=8, skips=True, scaled=True),
     "VAE": lambda: VAE(hidden_dim=16, latent_dim=3),
 }
 OUT = {"onnx": "model.onnx", "tflite": "model.tflite", "saved_model": "model"}

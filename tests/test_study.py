@@ -83,7 +83,23 @@ def test_what_the_study_changes_are_parameters_of_the_course():
 def test_an_unknown_study_is_refused_before_any_work(small_course, monkeypatch, capsys):
     monkeypatch.setattr(study, "finished", lambda *_: pytest.fail("worked"))
     assert cli.main(["study", "noise", "seedz"]) == 1
-    assert "unknown study 'seedz': known are seeds, exercises, noise, vae, memory" in capsys.readouterr().err
+    assert "unknown study 'seedz': known are seeds, exercises, noise, vae, samples, memory" in capsys.readouterr().err
+
+
+def test_every_inventor_draws_and_is_judged(small_course, few_images, monkeypatch):
+    monkeypatch.setattr(study, "_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
+    small = {"epochs": 1, "filters": 2, "code_dim": 3, "hidden_dim": 8, "bound_samples": 1}
+    changed = {label: (name, {**changes, **small, "run_dir": f"runs/study/{name}"}) for label, (name, changes) in study.INVENTORS.items()}
+    monkeypatch.setattr(study, "INVENTORS", changed)
+    study.run(["samples"])
+    rows = read_table(small_course / "notebooks" / "tables" / "samples.csv")
+    assert [row["method"] for row in rows] == ["training images", *study.INVENTORS]
+    assert {row["images"] for row in rows} == {"80"}
+    distances = [float(row["Fréchet distance"]) for row in rows]
+    assert min(distances) > 0
+    # Its model saw all levels in training and in validation.
+    record = study.read_metrics(Settings(run_dir="runs/study/DCAE_all_levels").run_path, "DCAE_all_levels")
+    assert record["weights"] == study.ALL_LEVELS["DCAE_all_levels"](Settings(**small), 1).count_params()
 
 
 # ------------------------------------------------------------------------------------------------------------------- denoisers

@@ -504,6 +504,14 @@ def test_another_models_checkpoint_is_refused(finished_run, small_settings):
     assert not settings.run_path.exists()
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_dcae_with_the_other_input_is_refused(small_settings, tmp_path, scaled):
+    path = tmp_path / "DCAE_skip.keras"
+    DCAE(2, 5, skips=True, scaled=scaled).save(path)
+    with pytest.raises(TrainingError, match=f"holds a DCAE {'with' if scaled else 'without'} a scaled input"):
+        training.train(DCAE(2, 5, skips=True, scaled=not scaled), None, None, small_settings(load_model_path=str(path)))
+
+
 @pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("skips", [False, True])
 def test_a_dcae_of_the_other_kind_is_refused(small_settings, tmp_path, skips):
