@@ -32,7 +32,10 @@ PAGES = {
     **{f"notebooks/{name}.{suffix}": f"notebooks/{name}.ipynb" for name in NOTEBOOKS for suffix in ("ipynb", "py")},
 }
 # Parts of MathJax that the formulas of the course need.
-MATHJAX = ("startup.js", "loader.js", "core.js", "input/tex-base.js", "input/tex/extensions/ams.js", "output/chtml.js")
+MATHJAX = (
+    *("startup.js", "loader.js", "core.js", "output/chtml.js"),
+    *("input/tex-base.js", "input/tex/extensions/ams.js", "input/tex/extensions/newcommand.js"),
+)
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
 
 SECTION = re.compile(r"<!-- README: (?P<title>.*?) -->")
@@ -40,6 +43,9 @@ LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()
 BADGE = re.compile(r"\s*\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)")
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 TABLE_COMMENT = re.compile(r"^<!--(?:[=/](?:(?!-->)[^\n])*)-->\n", re.M)
+
+# An icon of Font Awesome: name, width, height, other names, code point, one outline or two.
+ICON = re.compile(r'(?P<name>"[\w-]+"|\w+):\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*"(?:,"[^"]*")*\])\],?')
 
 
 def main():
@@ -53,14 +59,7 @@ def main():
     anchors = {slug(title): name for name, text in pages.items() for title in SECTION.findall(text)}
     demo = stage_demo()
     for name, text in pages.items():
-        # A section of README counts its links from the top of the repository, a page of docs from its own folder.
-        text = SECTION.sub(lambda found: with_links(readme[found["title"]], "README.md", page_of(name), facts, anchors), with_links(
-            text, name, page_of(name), facts, anchors
-        ))
-        text = text.replace("<!-- the demo -->", demo)
-        if "docs/reliability.md" not in pages:
-            text = text.replace("\nreliability\n", "\n")  # in the table of contents
-        write(page_of(name), shown(text))
+        write(page_of(name), shown(assembled(text, name, readme, facts, anchors).replace("<!-- the demo -->", demo)))
     for name in NOTEBOOKS:
         stage_notebook(name, facts)
     stage_mathjax()
@@ -86,6 +85,16 @@ def sections(readme):
     parts = re.split(r"^## (.*)\n", readme, flags=re.M)
     introduction = parts[0].split("\n", 1)[1].strip() + "\n"
     return {"introduction": introduction} | {title: f"## {title}\n{text}" for title, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def assembled(text, name, readme, facts, anchors):
+    """A page of docs with README's sections in their places, and all its links made for the site."""
+    page = page_of(name)
+    if not (COURSE / "docs" / "reliability.md").is_file():
+        text = text.replace("\nreliability\n", "\n")  # in the table of contents
+    text = with_links(text, name, page, facts, anchors)
+    # A section of README counts its links from the top of the repository.
+    return SECTION.sub(lambda found: with_links(readme[found["title"]], "README.md", page, facts, anchors), text)
 
 
 def page_of(name):
@@ -199,11 +208,44 @@ def sphinx():
     """Run Sphinx; its exit code, 1 where it has a warning."""
     html = SITE / "html"
     shutil.rmtree(html, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", "-d", SITE / "doctrees", "-c", COURSE / "docs", SOURCE, html]
+    options = ["-b", "html", "-q", "-W", "--keep-going", "-d", SITE / "doctrees", "-c", COURSE / "docs"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-b",
+        "html",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-d",
+        SITE / "doctrees",
+        "-c",
+        COURSE / "docs",
+        SOURCE,
+        html,
+    ]
     code = subprocess.run(command, env={**os.environ, "SITE_FACTS": str(SITE / "facts.json")}).returncode
     if code == 0:
-        print(f"site: built. To read it: python3 -m http.server --directory {html.relative_to(COURSE)}")
+        trim(html)
+        print(f"site: built. To read it: python -m http.server --directory {html.relative_to(COURSE)}")
     return code
+
+
+def trim(html):
+    """Take out of the theme what no page uses: pages of its own, source maps, and all icons but those that are shown."""
+    static = html / "_static"
+    for path in [*static.rglob("*.map"), *static.glob("*macros.html")]:
+        path.unlink()
+    texts = [path.read_text(encoding="utf-8") for path in [*html.rglob("*.html"), *(static / "scripts").glob("*theme.js")]]
+    used = {name for text in texts for name in re.findall(r"\bfa-([a-z0-9-]+)", text)}
+    icons = static / "scripts" / "fontawesome.js"
+
+    def kept(icon):
+        names = {icon["name"].strip('"'), *re.findall(r'"([a-z0-9-]+)"', icon["aliases"])}
+        return icon[0] if names & used else ""
+
+    icons.write_text(ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ language = "en"
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.githubpages"]
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables among the outputs
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4
-myst_dmath_double_inline = True
 exclude_patterns = ["_static"]
-# A fence in a notebook's prose that Pygments cannot read is a mistake, so no warning is silenced.
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
@@ -29,11 +28,13 @@ html_theme_options = {
     "use_download_button": False,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
     "show_toc_level": 2,
-    "home_page_in_toc": True,
-    "article_header_end": ["article-header-buttons"],
+    "footer_content_items": ["copyright.html"],
+    **{f"navbar_{part}": [] for part in ("start", "center", "end", "persistent")},  # the sidebar has the search already
 }
+html_context = {"default_mode": "auto"}
 html_static_path = [STAGED["static"]]
 html_css_files = ["site.css"]
+html_favicon = "favicon.svg"
 html_last_updated_fmt = None
 html_show_sphinx = False
 
@@ -46,5 +47,4 @@ mathjax4_config = {
     },
     "tex": {"packages": {"[+]": ["ams"]}},
     "output": {"fontPath": "[mathjax]/fonts/%%FONT%%-font"},
-    "options": {"enableMenu": False},
 }

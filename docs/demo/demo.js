@@ -8,7 +8,7 @@ const TITLES = { DAE: "DAE", DCAE: "DCAE", DCAE_skip: "DCAE with skips", VAE: "V
 const CORNERS = [6, 0, 9]; // labels of the test digits at three corners of the square; the fourth is the learner's
 const byId = (name) => document.getElementById(`demo-${name}`);
 
-const state = { clean: new Float32Array(784), noisy: null, strokes: [], seed: 1, point: [0.5, 0.5], corners: [], models: null };
+const state = { clean: new Float32Array(784), noisy: null, strokes: [], seed: 1, point: [0.25, 0.25], corners: [], models: null };
 
 // ------------------------------------------------------------------------------------------------------------------- pictures
 
@@ -113,9 +113,18 @@ function onCanvas(event) {
   return place(event, drawing).map((share) => share * drawing.width);
 }
 
+// Too little to be a digit: the pen has just touched down.
+function hardlyBegun() {
+  const far = (axis) => {
+    const values = state.strokes.flat().map((point) => point[axis]);
+    return Math.max(...values) - Math.min(...values);
+  };
+  return !state.strokes.length || Math.max(far(0), far(1)) < 0.1 * drawing.width;
+}
+
 function drawn() {
   paint();
-  state.clean = state.strokes.length ? prepare(inkOf(state.strokes)) : new Float32Array(784);
+  state.clean = hardlyBegun() ? new Float32Array(784) : prepare(inkOf(state.strokes));
   return restore();
 }
 
@@ -233,6 +242,7 @@ async function start() {
     state.corners.push(Float32Array.from(await state.models.encode(addNoise(image, "gaussian", 0.5, draw(100 + i)))));
   }
   await restore();
+  await restore(); // the first time is slower, and not what a reader waits for afterwards
   state.opened = performance.now() - opened;
   byId("said").closest(".demo").dataset.state = "ready";
 }

@@ -1,8 +1,8 @@
 """Models, digits and expectations for the live demo: `make site` runs this with the course's own Python where runs/full has trained models.
 
-    build/site/models/NAME.pack   a model as `dae-keras export` makes it, smaller: see `pack`; of the VAE, encoder and decoder apart
-    build/site/models/demo.json   test digits, and which file holds which model
-    build/site/expected.json      noisy images, and what Keras makes of them: the site's tests hold the page against it
+build/site/models/NAME.pack   a model as `dae-keras export` makes it, smaller: see `pack`; of the VAE, encoder and decoder apart
+build/site/models/demo.json   test digits, and which file holds which model
+build/site/expected.json      noisy images, and what Keras makes of them: the site's tests hold the page against it
 """
 
 import base64
@@ -19,6 +19,7 @@ CHECKPOINTS = COURSE / "runs" / "full" / "checkpoints"
 MODELS = ("DAE", "DCAE", "DCAE_skip", "VAE")
 WASM = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 BITS = 15  # of a weight's 23 bits after the leading one: with fewer, pixels would differ by more than they may
+TOLERANCE = 1e-4
 PER_CLASS = 2
 
 
@@ -33,6 +34,10 @@ def main():
     folder = SITE / "models"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    images, labels = test_set()
+    chosen = [int(index) for digit in range(10) for index in np.flatnonzero(labels == digit)[:PER_CLASS]]
+    digits = [{"label": int(labels[index]), "pixels": base64.b64encode(images[index].tobytes()).decode()} for index in chosen]
+    expected = write_expected(images[chosen[::3]])
     with tempfile.TemporaryDirectory() as temporary:
         for name in MODELS:
             path = Path(temporary, f"{name}.onnx")
@@ -41,15 +46,19 @@ def main():
             except (ExportError, TrainingError) as error:
                 print(f"site: {error}", file=sys.stderr)
                 return 1
-            for part, model in parts(name, onnx.load(path)).items():
-                round_weights(model)
-                (folder / f"{part}.pack").write_bytes(pack(model.SerializeToString()))
+            model = onnx.load(path)
+            round_weights(model)
+            difference = difference_from_keras(model, name, expected)
+            if not difference < TOLERANCE:
+                print(
+                    f"site: {name}, its weights rounded to {BITS} bits, differs from Keras by {difference:.1e}: raise BITS in {__file__}",
+                    file=sys.stderr,
+                )
+                return 1
+            for part, half in parts(name, model).items():
+                (folder / f"{part}.pack").write_bytes(pack(half.SerializeToString()))
     (folder / "runtime.pack").write_bytes(gzip.compress(WASM.read_bytes(), 9, mtime=0))
 
-    images, labels = test_set()
-    chosen = [int(index) for digit in range(10) for index in np.flatnonzero(labels == digit)[:PER_CLASS]]
-    digits = [{"label": int(labels[index]), "pixels": base64.b64encode(images[index].tobytes()).decode()} for index in chosen]
-    write_expected(images[chosen[::3]])
     (folder / "demo.json").write_text(json.dumps({"digits": digits}), encoding="utf-8")  # last: it says that all is there
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"site: the demo's models and runtime come to {size / 1e6:.1f} MB")
@@ -102,7 +111,7 @@ def pack(data):
 
 
 def write_expected(clean):
-    """What Keras makes of noisy images, by model, and the PSNR of each: base64 of little-endian float32."""
+    """Write, and return, what Keras makes of noisy images, by model, and the PSNR of each: base64 of little-endian float32."""
     import numpy as np
 
     from dae_keras import metrics
@@ -112,11 +121,30 @@ def write_expected(clean):
     clean = clean[..., None].astype(np.float32) / 255
     kinds = [kind for kind in NOISES if kind != "none"]
     noisy = np.stack([add_noise(image, kinds[i % len(kinds)], 0.5, (0, i)).numpy() for i, image in enumerate(clean)])
-    found = {"inks": inks(clean), "clean": encoded(clean), "noisy": encoded(noisy), "noisy_psnr": metrics.psnr(clean, noisy).tolist(), "models": {}}
+    found = {
+        "inks": inks(clean),
+        "clean": encoded(clean),
+        "noisy": encoded(noisy),
+        "noisy_psnr": metrics.psnr(clean, noisy).tolist(),
+        "models": {},
+    }
     for name in MODELS:
         restored = np.asarray(load_checkpoint(CHECKPOINTS / f"{name}.keras").predict(noisy, verbose=0), np.float32)
         found["models"][name] = {"pixels": encoded(restored), "psnr": metrics.psnr(clean, restored).tolist()}
     (SITE / "expected.json").write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def difference_from_keras(model, name, expected):
+    """The largest difference of a pixel between an ONNX model's answer and Keras's."""
+    import numpy as np
+    import onnxruntime
+
+    noisy, wanted = (
+        np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 28, 28, 1)
+        for text in (expected["noisy"], expected["models"][name]["pixels"])
+    )
+    return np.abs(onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"images": noisy})[0] - wanted).max()
 
 
 def inks(clean):

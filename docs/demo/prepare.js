@@ -106,7 +106,8 @@ export function inkOf(strokes) {
     context.beginPath();
     const placed = stroke.map(([x, y]) => [(x - left) * scale + pen / 2 + 2, (y - top) * scale + pen / 2 + 2]);
     context.moveTo(...placed[0]);
-    for (const point of [placed[0], ...placed]) context.lineTo(...point);
+    context.lineTo(placed[0][0] + 0.01, placed[0][1]); // so that a dot is one
+    for (const point of placed) context.lineTo(...point);
     context.stroke();
   }
   const alpha = Float32Array.from({ length: side * side }, () => 0);

@@ -1,10 +1,10 @@
-"""The built site in a real browser, as a reader meets it: `make site-test`, after `make site`. Chromium without a window, driven by Playwright."""
+"""The built site in a real browser, as a reader meets it: `make site-test`. Chromium without a window, driven by Playwright."""
 
 import base64
-import contextlib
 import functools
 import gzip
 import http.server
+import itertools
 import json
 import os
 import re
@@ -67,7 +67,10 @@ def visit(browser, address):
         page = context.new_page()
         page.on("console", lambda message: wrong.append(f"{name}: {message.text}") if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(f"{name}: {error}"))
-        page.on("request", lambda request: None if request.url.startswith((address, "data:", "blob:")) else wrong.append(f"{name}: {request.url}"))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith((address, "data:", "blob:")) else wrong.append(f"{name}: {request.url}"),
+        )
         page.on("response", lambda response: wrong.append(f"{response.url}: {response.status}") if response.status >= 400 else None)
         page.goto(address + name, wait_until="load")
         return page
@@ -170,7 +173,7 @@ def test_formulas_are_set_without_errors(visit):
 
 
 def test_lessons_follow_each_other():
-    for name, following in zip(LESSONS, LESSONS[1:], strict=False):
+    for name, following in itertools.pairwise(LESSONS):
         assert soup(name).select_one("a.right-next")["href"] == Path(following).name
         assert soup(following).select_one("a.left-prev")["href"] == Path(name).name
 
@@ -233,7 +236,8 @@ def test_noise_in_the_page_is_that_of_the_course(demo):
         const { addNoise, draw } = await import(new URL("_static/demo/noise.js", location));
         const image = Float32Array.from({ length: 784 }, (_, i) => (i % 11) / 10);
         const chance = draw(7);
-        const found = { image: [...image], flat: [...chance.flat], normal: [...draw(7, 100000).normal] , kinds: {}, drawn: [...chance.normal]};
+        const found = { image: [...image], flat: [...chance.flat], drawn: [...chance.normal], kinds: {} };
+        found.normal = [...draw(7, 100000).normal];
         for (const kind of kinds) found.kinds[kind] = [...addNoise(image, kind, 0.3, chance)];
         return found;
     }"""
@@ -274,8 +278,10 @@ SEVEN = [[(0.25, 0.2), (0.7, 0.2), (0.45, 0.85)]]
 @with_demo
 def test_a_drawn_digit_is_prepared_restored_and_scored(demo):
     drawn(demo, SEVEN)
-    state = demo.evaluate("({ clean: [...courseDemo.clean], noisy: [...courseDemo.noisy], scores: courseDemo.scores, "
-                          "restored: Object.fromEntries(Object.entries(courseDemo.restored).map(([name, image]) => [name, [...image]])) })")
+    state = demo.evaluate(
+        "({ clean: [...courseDemo.clean], noisy: [...courseDemo.noisy], scores: courseDemo.scores, "
+        "restored: Object.fromEntries(Object.entries(courseDemo.restored).map(([name, image]) => [name, [...image]])) })"
+    )
     clean = np.array(state["clean"]).reshape(28, 28)
     rows, columns = np.nonzero(clean)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
