@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test test-pages test-quick check holds notebooks study bench lock address clean
+.PHONY: course test test-pages test-quick check holds notebooks study bench site site-test lock address clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -43,6 +43,32 @@ bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes
 	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	$(BIN)/python benchmarks/run.py
+
+# The site has an environment of its own, and the course's only where there are trained models to export for its demo.
+SITE := build/site
+SITE_READY := $(SITE)/ready
+TRAINED := $(foreach name,DAE DCAE DCAE_skip VAE,runs/full/checkpoints/$(name).keras)
+HAVE_TRAINED := $(if $(filter $(words $(TRAINED)),$(words $(wildcard $(TRAINED)))),yes)
+
+site: $(SITE_READY) $(if $(HAVE_TRAINED),$(SITE)/models/demo.json)  ## build the course's site from the committed notebooks, into build/site/html; with the live demo where runs/full has models
+	$(if $(HAVE_TRAINED),,rm -rf $(SITE)/models)
+	$(SITE)/.venv/bin/python docs/build.py
+
+site-test: site  ## open every page of it in Chromium without a window, and use the demo
+	$(SITE)/.venv/bin/pytest -q -p no:cacheprovider -c docs/tests/pytest.ini docs/tests
+
+$(SITE)/models/demo.json: $(TRAINED) docs/demo/export.py dae_keras/export.py $(SITE_READY) $(READY)
+	$(BIN)/python docs/demo/export.py
+
+$(SITE_READY): docs/requirements.txt docs/package-lock.json
+	@test -n "$(PYTHON)" || { echo "make: the site needs Python 3.11, 3.12 or 3.13; none was found. Name one: make PYTHON=/path/to/python3.12 site"; exit 1; }
+	@command -v npm > /dev/null || { echo "make: the site takes MathJax and ONNX Runtime from npm, and npm was not found: install Node.js, then make site"; exit 1; }
+	mkdir -p $(SITE)
+	test -x $(SITE)/.venv/bin/python || $(PYTHON) -m venv $(SITE)/.venv
+	$(SITE)/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	cp docs/package.json docs/package-lock.json $(SITE)
+	npm ci --prefix $(SITE) --ignore-scripts --no-audit --no-fund --loglevel=error
+	touch $(SITE_READY)
 
 lock: $(READY)  ## pin the newest versions that pyproject.toml allows
 	$(BIN)/pip install -q uv

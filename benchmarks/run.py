@@ -174,8 +174,8 @@ LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebo
 - **PyTorch, usual loop**: each image made a tensor by itself, a `DataLoader`, Adam with its defaults, `loss.item()` in every step.
 - **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once per epoch.
 - **PyTorch, `torch.compile`**: the same, with noise, network and loss compiled.
-- **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit. Noise from JAX's usual
-  generator, and from the one it calls unsafe, which is faster in small batches.
+- **JAX scan**: a whole epoch as one compiled `lax.scan` over resident images, Adam written out: the practical limit in float32. Noise
+  from JAX's usual generator, and from the one it calls unsafe, which is faster in small batches.
 - **floor**: the matrix products and convolutions of the same training step in TensorFlow, back to back, and nothing else.
 """
 

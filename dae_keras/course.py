@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,7 @@ def summary(run_folder):
     for place, what in (
         ("notebooks", "the executed notebooks"),
         ("checkpoints", "the trained models"),
-        ("logs", f"for TensorBoard: tensorboard --logdir {run_folder / 'logs'}"),
+        ("logs", f"for TensorBoard: tensorboard --logdir {shlex.quote(str(run_folder / 'logs'))}"),
         ("*_test", "pictures and metrics.json"),
         ("comparison.csv", "all methods"),
     ):

@@ -314,13 +314,18 @@ def run_notebook(path, parameters=None):
             if output.output_type == "execute_result":
                 output.execution_count = number
     shrink_pictures(notebook)
-    source = path.with_suffix(".py")
-    text = filled(source.read_text(encoding="utf-8"), values)
+    notebook.metadata["dae_keras"] = {"outputs": outputs_digest(notebook), "figures": values}
+    _write_page(path, notebook, values)
+
+
+def _write_page(path, notebook, values):
+    """Write a notebook with these values in its prose, in its pictures' alternative texts, and in its .py."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = filled(cell.source, values)
     describe_pictures(notebook)
-    notebook.metadata["dae_keras"] = {"outputs": outputs_digest(notebook), "figures": values}
+    source = path.with_suffix(".py")
+    text = filled(source.read_text(encoding="utf-8"), values)
     replace_file(path, lambda temporary: nbformat.write(notebook, temporary))
     replace_file(source, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
@@ -363,14 +368,7 @@ def fill_texts():
             replace_file(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
             continue
         with contextlib.suppress(PageError):  # `check` tells of it
-            values = known_values(prose, path)
-            notebook, source = nbformat.read(path, as_version=4), path.with_suffix(".py")
-            for cell in notebook.cells:
-                cell.source = filled(cell.source, values) if cell.cell_type == "markdown" else cell.source
-            describe_pictures(notebook)
-            text = filled(source.read_text(encoding="utf-8"), values)
-            replace_file(path, lambda temporary, notebook=notebook: nbformat.write(notebook, temporary))
-            replace_file(source, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+            _write_page(path, nbformat.read(path, as_version=4), known_values(prose, path))
 
 
 def check():
@@ -398,9 +396,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     folder = course_folder() / "notebooks"
     try:
-        for number, name in enumerate(options.notebooks):
-            if not options.parameters and (number == 0 or name == "05_compare"):
-                study.run(refresh=True)  # the tables' lines on the course's own models, which notebooks 2 to 4 train
+        for name in options.notebooks:
+            if name == "05_compare" and not options.parameters:
+                study.run(refresh=True)  # the tables' lines on the course's own models, which notebooks 2 to 4 have trained
             run_notebook(folder / f"{name}.ipynb", dict(options.parameters))
         fill_texts()
         check()

@@ -65,6 +65,10 @@ class Settings:
     latent_dim: int = _parameter(20, "latent dimension: size of the code of DAE and VAE", minimum=1, maximum=4_096)
     filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=512)
     code_dim: int = _parameter(128, "size of the code of the DCAE", minimum=1, maximum=65_536)
+    lowest_level: float = _parameter(0.03, "DCAE_all_levels: the lowest level of its training noise", above=0, maximum=1_000)
+    highest_level: float = _parameter(8.0, "DCAE_all_levels: the highest level of its training noise", above=0, maximum=1_000)
+    all_levels_epochs: int = _parameter(10, "DCAE_all_levels: passes over the training images", minimum=1, maximum=100_000)
+    all_levels_batch_size: int = _parameter(128, "DCAE_all_levels: images per gradient step", minimum=1, maximum=55_000)
     hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
     beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0, maximum=1_000_000)
     kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0, maximum=100_000)
@@ -111,6 +115,8 @@ class Settings:
             problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
         if not problems and self.blind and self.noise in shares and self.noise_level > 0.5:
             problems.append(f"noise_level = {self.noise_level}: with blind = true and noise = {self.noise} it must be at most 0.5")
+        if not problems and self.lowest_level >= self.highest_level:
+            problems.append(f"lowest_level = {self.lowest_level}: must be below highest_level = {self.highest_level}")
         if not problems and self.train_images + self.validation_images > 60_000:
             problems.append(
                 f"train_images = {self.train_images} and validation_images = {self.validation_images}: there are 60,000 for both together"

@@ -20,7 +20,8 @@ from dae_keras.faults import told_as
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
-MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}  # checkpoint: the notebook that trains it
+# Checkpoint: the notebook that trains it.
+MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
 LOADED = {"02_dae": DAE, "03_dcae": DCAE, "04_vae": VAE}  # notebook: the model, without skip connections, that load_model_path replaces
 
 
@@ -168,7 +169,7 @@ def train(model, pairs, validation, settings, name=None):
     name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
-        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False))
+        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False), scaled=getattr(model, "scaled", False))
         loaded = load_checkpoint(settings.model_path, type(model))
         if settings.model_path.resolve() != checkpoint.resolve():
             # The run's later notebooks look for it there.
@@ -279,13 +280,14 @@ def load_checkpoint(path, *model_classes):
 _UNREADABLE = "is not a checkpoint of this course that Keras can read"
 
 
-def check_checkpoint(path, *model_classes, skips=None):
+def check_checkpoint(path, *model_classes, skips=None, scaled=None):
     """Refuse a file that cannot take the place of a training, from what the file says: no model is made, and no device needed.
 
     Args:
         path: a .keras file.
         model_classes: as in `load_checkpoint`.
         skips: whether a DCAE must have skip connections; None: as it likes.
+        scaled: whether it must scale its input, likewise.
 
     Raises:
         TrainingError: as in `load_checkpoint`, or it holds a DCAE of the other kind.
@@ -298,10 +300,10 @@ def check_checkpoint(path, *model_classes, skips=None):
     allowed = [each.__name__ for each in model_classes or (DAE, DCAE, VAE)]
     if description.registered_name not in [f"dae_keras>{name}" for name in allowed]:
         raise TrainingError(f"{path} holds a {description.class_name}, not a {' or '.join(allowed)}.")
-    holds_skips = bool(description.config.get("skips", False))
-    if skips is not None and holds_skips != skips:
-        kind = "with" if holds_skips else "without"
-        raise TrainingError(f"{path} holds a DCAE {kind} skip connections; here belongs the other kind.")
+    for key, wanted, what in (("skips", skips, "skip connections"), ("scaled", scaled, "a scaled input")):
+        holds = bool(description.config.get(key, False))
+        if wanted is not None and holds != wanted:
+            raise TrainingError(f"{path} holds a DCAE {'with' if holds else 'without'} {what}; here belongs the other kind.")
 
 
 def _who_makes(path):

@@ -392,7 +392,7 @@ if settings.is_standard:
     assert fit["stored"][1] > fit["fresh"][1], "what was fitted to stored noise is worse on unseen images"
 
 # %% [markdown]
-# With stored noise the fit looks better than with fresh noise and is
+# Stored noise gives the fit that looks better and is
 # worse<!--?fit["stored"][0] < fit["fresh"][0] and fit["stored"][1] > fit["fresh"][1]-->: on validation images, whose noise nobody has
 # seen, its error is 55<!--=100 * float(fit["stored"][1] / fit["fresh"][1] - 1):.0f--> % higher. So the training pipeline draws new noise
 # for each batch. In plain `tf.data` that takes a few lines:

@@ -163,7 +163,7 @@ print(f"{plain.count_params():,} weights; by hand {expected:,}")
 assert plain.count_params() == expected, "a dense layer from a to b has a * b weights and b biases"
 
 # %% [markdown]
-# Compile, fit, predict: that is all there is to it. Here is one short taste on 5,000 images, so that you see the plain calls once. The loss is
+# Compile, fit, predict: that is all there is to it. Here is a short first training, on 5,000 images, to show the plain calls. The loss is
 # binary cross-entropy, which reads the target pixel as the probability of ink. It is measured in **nats**, the unit of information that goes with the
 # natural logarithm: a nat is $1 / \ln 2$, about 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is
 # confidently wrong.
@@ -234,7 +234,7 @@ Markdown(
 
 # %% [markdown]
 # The network that always sees the same draw has the lower loss on the images it trained with<!--?by_noise["one draw for all epochs"][0] < by_noise["fresh noise in every epoch"][0]-->, and the higher one on the
-# validation images<!--?by_noise["one draw for all epochs"][1] > by_noise["fresh noise in every epoch"][1]-->: it has begun to learn its noise by heart. Fresh noise costs nothing and closes most of the
+# validation images<!--?by_noise["one draw for all epochs"][1] > by_noise["fresh noise in every epoch"][1]-->: it has begun to learn its noise by heart. Fresh noise closes most of the
 # gap<!--?np.diff(by_noise["fresh noise in every epoch"])[0] < 0.5 * np.diff(by_noise["one draw for all epochs"])[0]-->.
 #
 # ## What it does
@@ -270,7 +270,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## The wrong noise
 #
-# A denoiser knows the noise of its training and no other. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
+# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
 # repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
 # and 1, and is never told which. It is validated at the usual level.
 #
@@ -342,7 +342,7 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 # Between 0.2 and 0.5, three things change at once: clipping **lifts** the black background (notebook 1), it lowers the **contrast** between
 # background and ink, and the pixels **fluctuate** more about their mean. To find the cause, change one at a time. Let $m_\ell(x)$ be the mean of
 # a pixel of brightness $x$ under noise of level $\ell$, measured by drawing the noise many times. A noisy image is $m_\ell(x)$ plus fluctuations, so that
-# background, contrast and fluctuations of the two levels can be combined at will. Ask in both directions: starting from the noise of the training, what
+# background, contrast and fluctuations of the two levels can be combined at will. (Some combinations go slightly beyond 0 or 1, which clipped noise does not.) Ask in both directions: starting from the noise of the training, what
 # does one change cost; and starting from the noise of the test, what does it gain to put one right?
 #
 # **Predict before you run:** which of the three does most of the damage? And what does subtracting the lift gain?
@@ -383,9 +383,9 @@ Markdown(
 # Each of the changes does damage by itself: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
 # 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.0<!--=cost["fluctuations"]:.1f--> dB. But they do not add up: background and contrast together cost
 # 2.7<!--=cost["background and contrast"]:.1f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
-# remedy, and nothing is won<!--?gain["background"] < 0.1-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
+# remedy, and another 0<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
-# background, ink and noise go together at its own level, and nothing else.
+# background, ink and noise go together at its own level, and each departure from that has its price.
 #
 # **The cure** is to train, and to validate, at the noise you will meet. If you do not know it, train blind.
 #
@@ -432,11 +432,11 @@ Markdown(
 
 # %% [markdown]
 # From noisy images, the network does 2.9<!--=scores["psnr"] - rivals["reduced-rank regression"]["psnr"]:.1f--> dB better than the best linear code of the same size, and
-# 1.9<!--=scores["psnr"] - rivals["PCA of clean test images"]["psnr"]:.1f--> dB better than PCA manages from clean ones. That is what the nonlinear layers are worth here.
+# 1.9<!--=scores["psnr"] - rivals["PCA of clean test images"]["psnr"]:.1f--> dB better than PCA manages from clean ones. The first figure is what the nonlinear layers are worth here.
 #
 # ## What the code has learned
 #
-# To see what a value of the code means, take a digit's code, change one value, and decode. Each row below walks along one value, from two
+# To see what a value of the code means, take a digit's code, change one value, and decode. Each row below walks along one of the six values that vary most, from two
 # standard deviations below its mean over the test images to two above.
 
 # %%
@@ -459,9 +459,9 @@ plots.image_rows(
 # *The figure: one row per value of the code, nine steps each. The two becomes thicker or paler, leans, opens or closes its loop, and at
 # some ends breaks up into a shape that is no digit.*
 #
-# No single value means "slant" or "the digit": nothing in the loss asked for that. Nor did anything ask for a scale: the values' standard
+# None of these six values stands for one property, such as the slant: each changes several things at once. Nothing in the loss asked for more. Nor did anything ask for a scale: the values' standard
 # deviations lie between 2.7<!--=spreads.min():.1f--> and 4.1<!--=spreads.max():.1f-->, and another training would give others. So there is no saying in advance which codes are
-# digits. Notebook 4's variational autoencoder fixes the distribution of its codes beforehand, and measures what that is worth.
+# digits. Notebook 4's variational autoencoder chooses a distribution beforehand and pulls its codes towards it, and measures what that is worth.
 
 # %%
 thousand = codes[:1000] - codes[:1000].mean(axis=0)
@@ -474,6 +474,111 @@ plots.digit_map(
 # %% [markdown]
 # *The figure: a thousand small digits as marks, placed by the two main directions of their codes. Ones gather at the left edge and zeros
 # at the right, twos at the top, sevens and nines at the bottom; the others overlap in the middle. Nobody told the network which digit is which.*
+#
+# ## Learning without clean images
+#
+# Where do clean images come from, when it is the camera that makes the noise? Often there are none, but one can take the same picture
+# twice. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
+# for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it can do is to answer with the mean,
+#
+# $$\mathbb E[\tilde x' \mid \tilde x] = \mathbb E\bigl[\,\mathbb E[\tilde x' \mid x]\,\big|\,\tilde x\bigr] ,$$
+#
+# and where the noise is zero on average, so that $\mathbb E[\tilde x' \mid x] = x$, this is the very $\mathbb E[x \mid \tilde x]$ that clean targets
+# would have taught. Clipped noise is not zero on average (notebook 1). The absolute error asks for the median instead, and clipping does
+# not move the median of a pixel's noisy values: half of them lie above $x$ before and after.
+#
+# So here are five short trainings, on 20,000 images: without and with clipping, with clean and with noisy targets, all with the squared error,
+# and the last one with the absolute error. All are measured against clean validation images, which none has seen in training.
+#
+# **Predict before you run:** how much do noisy targets cost without clipping? With clipping? And does the median help?
+
+# %%
+import tensorflow as tf
+from dae_keras.training import compile_model
+
+short = replace(usual, blind=False, loss="mean_squared_error", epochs=min(4, settings.epochs))
+
+
+def trained_on(targets, clip, loss):
+    """A DAE after a short training on `few` images, whose targets are clean, or noisy as the inputs are."""
+    lesson = replace(short, clip=clip)
+    set_up(lesson)  # the same first weights and order of images for all
+    lesson_pairs = training_pairs(batches(few, lesson.batch_size, lesson.seed), lesson)
+    if targets == "noisy":
+        seeds = tf.data.Dataset.random(seed=lesson.seed + 1, rerandomize_each_iteration=True).batch(2)  # another draw than the inputs'
+
+        def another_version(pair, seed):
+            return pair[0], add_noise(pair[1], lesson.noise, lesson.noise_level, seed, clip)
+
+        lesson_pairs = tf.data.Dataset.zip(lesson_pairs, seeds).map(another_version)
+    network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
+    compile_model(network, lesson, len(lesson_pairs))
+    network.compile(network.optimizer, loss=loss, steps_per_execution=network.steps_per_execution)
+    network.fit(lesson_pairs, epochs=lesson.epochs, shuffle=False, verbose=0)
+    return network
+
+
+# %%
+five = {  # targets, clip, loss
+    "unclipped, clean targets": ("clean", False, "mean_squared_error"),
+    "unclipped, noisy targets": ("noisy", False, "mean_squared_error"),
+    "clipped, clean targets": ("clean", True, "mean_squared_error"),
+    "clipped, noisy targets": ("noisy", True, "mean_squared_error"),
+    "clipped, noisy targets, absolute error": ("noisy", True, "mean_absolute_error"),
+}
+taught, without_clean = {}, {}
+for name, (targets, clip, loss) in five.items():
+    seen, true = evaluation_pair(images.validation, replace(short, clip=clip))
+    taught[name] = trained_on(targets, clip, loss).predict(seen, batch_size=1000, verbose=0).astype(np.float32)
+    without_clean[name] = {"psnr": float(metrics.psnr(true, taught[name]).mean()), "black": float(taught[name][true == 0].mean())}
+Markdown(
+    markdown_table(
+        [
+            {"training": name, "PSNR (dB)": f"{found['psnr']:.2f}", "a black pixel becomes": f"{found['black']:.3f}"}
+            for name, found in without_clean.items()
+        ]
+    )
+)
+
+# %% [markdown]
+# Without clipping, noisy targets cost 0.25<!--=without_clean["unclipped, clean targets"]["psnr"] - without_clean["unclipped, noisy targets"]["psnr"]:.2f--> dB: the
+# network denoises almost as well, and has never seen a clean image. With clipping, they cost
+# **4.7**<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB.
+#
+# Is that the lift, or does it learn badly? If it is the lift, then the network answers with the mean $m(x)$ of a clipped pixel: a black one becomes
+# 0.195<!--=page("01_data", "lift[0.5]"):.3f-->, says notebook 1's formula, and $m$ of whatever else its twin with clean targets would have answered. And
+# measured against the *lifted* images $m(x)$ it should do well.
+
+# %%
+brightnesses = np.arange(256, dtype="float32") / 255
+many = np.repeat(brightnesses[:, None], 40_000, axis=1)
+lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).numpy().mean(axis=1)  # m, for each brightness
+del many
+answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))
+predicted_black = float(np.interp(twin, brightnesses, lifted)[true == 0].mean())
+against_lifted = float(metrics.psnr(lifted[images.validation], answer).mean())
+undone = np.interp(answer, lifted, brightnesses)
+without_lift = float(metrics.psnr(true, undone).mean())
+print(f"black becomes {answer[true == 0].mean():.3f}; from the clean twin and m: {predicted_black:.3f}")
+print(f"against the lifted images {against_lifted:.2f} dB; the lift undone, against the clean ones {without_lift:.2f} dB")
+if settings.is_standard:
+    assert abs(answer[true == 0].mean() - predicted_black) < 0.02, "with clipped noisy targets, the network should learn the lifted mean"
+lesson_rows = {"original": true, **taught, "the lift undone": undone}
+plots.image_rows({name: batch[:8] for name, batch in lesson_rows.items()}, "Learned from clean and from noisy targets")
+
+# %% [markdown]
+# *The figure: eight validation images, what the five networks made of their noisy versions, and the fourth one's answers with the lift
+# undone. The fourth network answers with pale strokes on a grey ground; with the lift undone the ground is black, with grey specks. The other
+# rows look much alike.*
+#
+# It is the lift. A black pixel becomes 0.206<!--=without_clean["clipped, noisy targets"]["black"]:.3f-->, where twin and formula together say
+# 0.208<!--=predicted_black:.3f-->, and against the lifted images the network has 20.9<!--=against_lifted:.1f--> dB. Nothing in its loss could have told it: the loss was
+# measured against lifted targets too. Since $m$ is known, it can be undone, and 4.0<!--=without_lift - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB of
+# the bill come back. The better cure is to ask for what clipping does not change: with the absolute error, the same noisy pairs
+# teach the network within 0.4<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets, absolute error"]["psnr"]:.1f--> dB of clean
+# targets<!--?without_clean["clipped, noisy targets, absolute error"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"] > 3-->.
+#
+# So ask of any training without clean images: what is the mean of its targets? The loss will not tell.
 #
 # ## Exercises
 #
@@ -495,7 +600,7 @@ plots.digit_map(
 # 2. No: 18.78<!--=value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error"):.2f--> dB with the squared error and 18.79<!--=value("exercises", "validation PSNR", model="DAE", variant="defaults"):.2f--> with cross-entropy are the same<!--?abs(value("exercises", "validation PSNR", model="DAE", variant="loss = mean_squared_error") - value("exercises", "validation PSNR", model="DAE", variant="defaults")) < 0.03-->.
 #    Both have the same best answer, $\mathbb E[x \mid \tilde x]$.
 # 3. It costs more: at masking 0.5 the network trained at 0.2 has 16.9<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.2"):.1f--> dB, the one trained there 20.0<!--=value("exercises", "masking 0.5", model="DAE", variant="noise = masking; noise_level = 0.5"):.1f-->. The background cannot do it: a black pixel
-#    stays black, at every level. The lower contrast does nearly all of the damage; the fluctuations do little.
+#    stays black, at every level. What is left is the lower contrast, and the fluctuations.
 # 4. A dense layer is a matrix product and a bias:
 #
 # ```python
@@ -518,5 +623,6 @@ plots.digit_map(
 # - Fresh noise in every epoch keeps the network from learning its noise by heart.
 # - Train and validate at the noise you will meet, or blind if you do not know it.
 # - Change one thing at a time before you name a cause.
+# - Noisy targets teach almost as well as clean ones where the noise is zero on average; where it is not, the network learns its mean.
 #
 # Next: [3 · The convolutional autoencoder](03_dcae.ipynb) knows that images have neighbourhoods.

@@ -18,7 +18,7 @@
 #
 # **You will** put convolutions in place of the dense layers, gain two decibels<!--?1.8 < whole_gain < 2.5--> over the DAE, and find out how much of
 # that the convolutions brought and how much the longer code. Then you lead feature maps around the code, and gain
-# more.
+# more. At the end you ask that network again and again, and it invents digits.
 #
 # **You will learn** to
 #
@@ -26,12 +26,13 @@
 # - follow the shape of an image through strides and transposed convolutions, and explain why 28 goes to 14 and 7 and
 #   no further;
 # - explain a residual block that starts as the identity;
-# - take a gain with two causes apart;
+# - separate the two causes of one gain;
 # - say which shifts of the image a network with strides and a dense code can follow;
-# - say what skip connections carry, and what a decoder that needs them can no longer do.
+# - say what skip connections carry, and what a decoder that needs them can no longer do;
+# - say what a denoiser knows about the density of images, and draw new images with it.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 40<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
-# each of the two trainings took about 4<!--=max(sum(history["seconds"]), sum(skip_history["seconds"])) / 60:.0f--> minutes.
+# each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -71,6 +72,10 @@ blind = False  # train at levels from 0 to twice noise_level, drawn anew for eac
 clip = True  # clip noisy pixels to [0, 1]
 filters = 32  # feature maps at 14 x 14; twice as many at 7 x 7
 code_dim = 128  # size of the code
+lowest_level = 0.03  # DCAE_all_levels: the lowest level of its training noise
+highest_level = 8.0  # DCAE_all_levels: the highest
+all_levels_epochs = 10  # DCAE_all_levels: passes over the training images
+all_levels_batch_size = 128  # DCAE_all_levels: images per gradient step
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
@@ -89,7 +94,7 @@ from dataclasses import replace
 import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
 import keras
 import numpy as np
-from dae_keras import DAE, DCAE, metrics, plots
+from dae_keras import DAE, DCAE, metrics, plots, sampling
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import code_size, markdown_table, read_table, save_results
@@ -154,7 +159,8 @@ print("a new block is the identity:", np.array_equal(block.predict(sample, verbo
 # Does that start matter? We trained the network below for three epochs from this start, and for three from one where
 # the second convolution is drawn at random like the first (`he_normal`; one seed each, in
 # `notebooks/tables/exercises.csv`): the validation images end at 20.60<!--=value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3"):.2f--> dB from zeros, at 20.40<!--=value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3"):.2f--> from random weights.
-# It helps a little<!--?0.05 < value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3") - value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3") < 0.5-->, no more; this network trains without normalisation layers either way.
+# After three epochs it helps a little<!--?0.05 < value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3") - value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3") < 0.5-->; whether any of that is left after ten we have not measured. The network trains
+# without normalisation layers either way.
 #
 # The package's `DCAE` (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through it:
 
@@ -285,6 +291,8 @@ psnr = {
     name: [float(exercises[name, variant]["PSNR"]) for variant in variants]
     for name, variants in {"DAE": ("defaults", "latent_dim = 128"), "DCAE": ("code_dim = 20", "defaults")}.items()
 }
+if trained_here:
+    psnr["DCAE"][1] = scores["psnr"]  # this run's own
 by_code = {name: pair[1] - pair[0] for name, pair in psnr.items()}
 by_convolutions = [dcae - dae for dae, dcae in zip(*psnr.values(), strict=True)]
 whole_gain = psnr["DCAE"][1] - psnr["DAE"][0]
@@ -300,7 +308,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 #
 # These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
 # DAE and 0.01<!--=deviation("denoisers", "PSNR", method="DCAE"):.2f--> for the DCAE. And "convolutions" stands for all that sets the two networks apart: the DCAE also has
-# more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and a longer training. That the windows matter, and not only the
+# more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and more arithmetic per image. That the windows matter, and not only the
 # depth, is what the shuffled images have shown.
 #
 # ## What the network has learned
@@ -324,7 +332,7 @@ plots.image_sheet(maps, "Feature maps of the first noisy test image", columns, s
 #
 # Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each
 # test image with two different draws of noise, and divide the distance between the two by that between two different
-# digits. At 1 the noise drowns the digit, at 0 it is gone. The baseline is an encoder that has not been trained.
+# digits. At 1 the noise drowns the digit; at 0 no noise is left. The baseline is an encoder that has not been trained.
 
 
 # %%
@@ -349,7 +357,7 @@ Markdown(markdown_table([{"distance": stage, "untrained": f"{a:.2f}", "trained":
 # %% [markdown]
 # In pixels, two noisy versions of one digit are nearly as far apart<!--?apart["pixels"][1] > 0.8--> as two different digits, and random weights do
 # not change that<!--?apart["code"][0] > 0.8-->. In the trained encoder the ratio falls from stage to stage<!--?apart["pixels"][1] > apart["14 × 14 maps"][1] > apart["7 × 7 maps"][1] > apart["code"][1]-->: a good part of the noise is gone before
-# the decoder begins. But not all of it, and at 14 × 14 most is still there<!--?apart["14 × 14 maps"][1] > 0.5-->.
+# the decoder begins. But not all of it: even in the code the ratio is 0<!--=apart["code"][1]:.2f-->.
 #
 # ## Around the code
 #
@@ -370,8 +378,8 @@ for join in (layers.Concatenate(), layers.Add()):
 # %% [markdown]
 # After concatenation the next convolution has twice<!--?1.9 < joined_weights["Concatenate"] / joined_weights["Add"] < 2.1--> as many maps to read. Adding costs nothing, which makes for a
 # fair comparison: `DCAE(skips=True)` is the network above with two additions, and a U-Net in its shape. What the
-# skips can carry is the *place* of things, though not to the pixel: a map of 14 × 14 has one value for every second
-# pixel in each direction.
+# skips can carry is the *place* of things, and to the pixel: a map of 14 × 14 has one value for every second pixel in
+# each direction, but there are 32 of them, with different windows.
 #
 # Is it still an autoencoder with a short code? Count what its decoder needs for one image.
 
@@ -384,11 +392,11 @@ assert with_skips.count_params() == model.count_params(), "adding must not cost 
 
 # %% [markdown]
 # With 9,536<!--=code_size(with_skips)--> values for an image of 784 pixels there is **no compression**. Nor can the decoder **turn a code into a
-# digit** on its own: it needs feature maps as well, and those come from an image. What this network can do is
-# restore.
+# digit** on its own: it needs feature maps as well, and those come from an image. Its decoder alone invents nothing.
+# Whether the whole network can, encoder and decoder together, is a question for the end of this notebook.
 #
-# **Predict before you run:** the convolutions brought a decibel or more<!--?min(by_convolutions) > 1-->. How much do the skips add, without a weight
-# more?
+# **Predict before you run:** the convolutions brought a decibel or more<!--?min(by_convolutions) > 1-->. How much do the skips add, with no extra
+# weights?
 
 # %% tags=["nbval-ignore-output"]
 finished = settings.model_path.with_name("DCAE_skip.keras") if settings.model_path else None
@@ -412,7 +420,8 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 #
 # Three paths lead to the decoder: the code, the 7 × 7 maps and the 14 × 14 maps. Change one at a time, for 2,000 test
 # images: set it to zero; keep it alone, and set the other two to zero; or exchange it, so that each image gets the
-# code or the maps of another. The last is the fairest test, since the decoder only ever saw real codes and maps.
+# code or the maps of another. The last is the fairest test: each part is real, although the
+# decoder never saw parts that do not belong together.
 #
 # **Predict before you run:** code and 7 × 7 maps of one digit meet the 14 × 14 maps of another. Which of the two does
 # the decoder draw?
@@ -443,13 +452,13 @@ Markdown(
 pictures = {"original": some_clean[shown], "all paths": skip_restored[shown]}
 pictures |= {f"no {path}": drawn[path]["zero"][shown] for path in paths}
 pictures |= {"code alone": drawn["code"]["alone"][shown], "exchanged 14 × 14 maps": drawn["14 × 14 maps"]["exchanged"][shown]}
-plots.image_rows(pictures, "The DCAE with skips, one path changed at a time")
+plots.image_rows(pictures, "The DCAE with skips: paths taken away or exchanged")
 
 # %% [markdown]
 # *The figure: seven rows of ten digits. Without the code they look nearly the same as with all paths; without the 7 ×
 # 7 maps a few specks and gaps appear; without the 14 × 14 maps they are dim and blurred, and from the code alone
-# there are only dim blots. In the last row each picture shows mostly the digit to its left, whose 14 × 14 maps it
-# was given, with traces of its own.*
+# there are only dim blots. In the last row each picture but the first shows mostly the digit to its left, whose
+# 14 × 14 maps it was given, with traces of its own.*
 #
 # Without the 14 × 14 maps 5.9<!--=whole - path_psnr["14 × 14 maps"]["zero"]:.1f--> dB are gone, without the 7 × 7 maps 1.1<!--=whole - path_psnr["7 × 7 maps"]["zero"]:.1f-->, without the code 0.9<!--=whole - path_psnr["code"]["zero"]:.1f-->. With exchanged 14 × 14
 # maps the decoder draws the other image<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2-->; with an exchanged code it goes on drawing the right one<!--?path_psnr["code"]["exchanged"] > path_psnr["code"]["exchanged, against the other"] + 5-->. So most of the
@@ -460,10 +469,10 @@ plots.image_rows(pictures, "The DCAE with skips, one path changed at a time")
 #
 # A stroke is a stroke wherever it is: does the network restore a digit that is not in the middle? A convolution is
 # **equivariant** to shifts: move its input by a pixel, and its output moves along. With a stride of 2 that holds for
-# shifts by 2 only, after two such strides for shifts by 4. And a dense layer has nothing that could move along.
+# shifts by multiples of 2 only, after two such strides for multiples of 4. And a dense layer has nothing that could move along.
 #
-# Test it on the DCAE: move noisy images to the right, let the maps of the unmoved images follow by whole pixels as
-# well as they can, and compare them in the middle, away from the borders. The measure is the one from above: 0 where
+# Test it on the DCAE: move noisy images to the right, shift the maps of the unmoved images by the whole number of
+# pixels that fits best, and compare the two in the middle, away from the borders. The measure is the one from above: 0 where
 # the maps have moved along, 1 where they differ as much as those of two digits.
 
 
@@ -487,23 +496,24 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 # The 14 × 14 maps follow shifts by 2 and by 4 pixels, the 7 × 7 maps only the shift by 4<!--?max(follow["14 × 14 maps", 2], follow["14 × 14 maps", 4], follow["7 × 7 maps", 4]) < 0.15 < 0.4 < min(follow["14 × 14 maps", 1], follow["7 × 7 maps", 1], follow["7 × 7 maps", 2])-->. The code follows none, and
 # after a shift by 4 it differs as much as that of another digit<!--?0.85 < follow["code", 4] < 1.15-->.
 #
-# **Predict before you run:** all test images are moved by 4 pixels. Which network loses most: the DAE, the DCAE, or
-# the DCAE with skips? (The table is from `notebooks/tables/exercises.csv`, for the default trainings.)
+# **Predict before you run:** the same 2,000 images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
+# or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
 
 # %%
-networks = {"DAE": "DAE", "DCAE": "DCAE", "DCAE with skips": "DCAE_skip"}
+networks = {"DCAE": model, "DCAE with skips": with_skips}
+dae_checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
+if dae_checkpoint.is_file():
+    networks = {"DAE": load_checkpoint(dae_checkpoint, DAE), **networks}
+moved = {shift: [np.roll(batch, shift, axis=2) for batch in (some_noisy, some_clean)] for shift in (0, 1, 2, 4)}
 shift_psnr = {
-    name: {shift: float(exercises[model_name, f"shift = {shift}"]["PSNR"]) for shift in (0, 1, 2, 4)}
-    for name, model_name in networks.items()
+    name: {
+        shift: metrics.psnr(target, network.predict(batch, batch_size=1000, verbose=0)).mean() for shift, (batch, target) in moved.items()
+    }
+    for name, network in networks.items()
 }
-Markdown(
-    markdown_table(
-        [
-            {"PSNR (dB)": name, **{f"moved by {shift} px": f"{score:.2f}" for shift, score in by_shift.items()}}
-            for name, by_shift in shift_psnr.items()
-        ]
-    )
-)
+header = {shift: f"moved by {shift} px" for shift in moved}
+lines = [{"PSNR (dB)": name} | {header[shift]: f"{score:.2f}" for shift, score in line.items()} for name, line in shift_psnr.items()]
+Markdown(markdown_table(lines))
 
 # %% [markdown]
 # Moved by 4 pixels, the DCAE loses least, 4.2<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f-->, although its maps follow such
@@ -524,9 +534,129 @@ for shift in (0, 4):
 # layers have met them in one place only, and what they tell the decoder about a digit elsewhere is wrong. Translation
 # is built in locally, in the convolutions; a network with a dense code as a whole has to learn it.
 #
+# ## What a denoiser knows
+#
+# No decoder here can draw a digit from nothing. The denoiser as a whole can. To see why, ask what the *best* answer to
+# a noisy image says about images. Let $y = x + \sigma e$, with $e$ from $N(0, 1)$ for each pixel, and nothing clipped.
+# All images $x$ that could lie behind $y$ add up to the density of noisy images,
+#
+# $$p(y) = \int p(x)\, g(y - x)\, dx\,, \qquad g(u) \propto e^{-\lVert u \rVert^2 / 2 \sigma^2}\,.$$
+#
+# The gradient of the bell is $\nabla g(y - x) = \frac{x - y}{\sigma^2}\, g(y - x)$. Put it under the integral and divide by
+# $p(y)$: on the right stands the mean of $x - y$ over all that could lie behind $y$, so that
+# $\nabla \log p(y) = \frac{1}{\sigma^2}\,(E[x \mid y] - y)$, or
+#
+# $$E[x \mid y] = y + \sigma^2\, \nabla \log p(y)\,.$$
+#
+# The left side is the best answer a denoiser can give, by squared error and by cross-entropy alike. So **what the best
+# denoiser changes is a step uphill**, to where images are more likely (Robbins 1956; Miyasawa 1961; Efron 2011). A trained
+# denoiser is an estimate of that gradient, the **score** (Vincent 2011), though nobody has ever told it a density.
+#
+# Test the identity where both sides are known: "images" of a single number, -1 with probability 0.3 and 1 with 0.7. The left
+# side by counting: the mean of all $x$ whose $y$ fell close to a place. The right side by the formula.
+#
+# **Predict before you run:** at $y = 0$, halfway between the two, is the best answer 0?
+
+# %%
+level, generator = 0.5, np.random.default_rng(0)
+x = generator.choice([-1.0, 1.0], 2_000_000, p=[0.3, 0.7])
+y = x + level * generator.standard_normal(x.size)
+places = np.linspace(-1.5, 1.5, 7)
+
+
+def log_density(place):
+    return np.log(0.3 * np.exp(-(((place + 1) / level) ** 2) / 2) + 0.7 * np.exp(-(((place - 1) / level) ** 2) / 2))
+
+
+counted = np.array([x[np.abs(y - place) < 0.01].mean() for place in places])
+score = (log_density(places + 1e-4) - log_density(places - 1e-4)) / 2e-4
+by_the_score = places + level**2 * score
+assert np.allclose(counted, by_the_score, atol=0.03), "both sides of the identity should agree"
+lines = zip(places, counted, by_the_score, strict=True)
+Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y + level² · score": f"{c:.2f}"} for a, b, c in lines]))
+
+# %% [markdown]
+# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.40<!--=counted[3]:.2f-->: the slope points to the more frequent of the two.
+#
+# ## A denoiser that invents
+#
+# Follow the slope, then. Start from pure noise, so strong that no image would show through, and go down the levels. At
+# each one ask the denoiser $D$, and keep of what it would take away only as much as the next level has:
+#
+# $$x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))\,.$$
+#
+# The idea is Song and Ermon's (2019). `dae_keras/sampling.py` asks once more at the end of each step and goes in the mean of
+# both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
+#
+# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.03<!--=settings.lowest_level:.2f--> to
+# 8<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
+# the network divides its input by its root mean square (`scaled=True`), so that it sees the same amount of light at every
+# level. Batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
+
+# %% tags=["nbval-ignore-output"]
+finished = settings.model_path.with_name("DCAE_all_levels.keras") if settings.model_path else None
+all_levels = replace(
+    settings,
+    **{"noise": "gaussian", "clip": False, "blind": False},
+    epochs=settings.all_levels_epochs,
+    batch_size=settings.all_levels_batch_size,
+    load_model_path=str(finished) if finished and finished.is_file() else "",
+)
+set_up(all_levels)
+ends = settings.lowest_level, settings.highest_level
+pairs = training_pairs(batches(images.train, all_levels.batch_size, all_levels.seed), all_levels, ends)
+evenly = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1)  # a level for each validation image
+inventor = DCAE(model.filters, model.code_dim, skips=True, scaled=True)
+inventor_validation = evaluation_pair(images.validation, all_levels, level=evenly)
+inventor, inventor_history = train(inventor, pairs, inventor_validation, all_levels, name="DCAE_all_levels")
+
+# %% [markdown]
+# Is it still a good denoiser? Compare it with the network that was trained for nothing but the noise of this notebook, on the noise of each.
+
+# %%
+unclipped, _ = evaluation_pair(images.test, all_levels)
+inventor_restored = inventor.predict(unclipped, batch_size=1000, verbose=0)
+inventor_scores = metrics.measure(clean, inventor_restored)
+seen = inventor.predict(inventor_validation[0], batch_size=1000, verbose=0)
+inventor_scores["validation_psnr"] = float(metrics.psnr(inventor_validation[1], seen).mean())
+results = {"origin": clean, "noisy": unclipped, "reconstructed": inventor_restored}
+save_results(inventor, all_levels, results, inventor_scores, inventor_history, name="DCAE_all_levels")
+kinds = {noise_text(settings): noisy, noise_text(all_levels): unclipped}
+by_kind = {
+    name: {kind: metrics.psnr(clean, network.predict(batch, batch_size=1000, verbose=0)).mean() for kind, batch in kinds.items()}
+    for name, network in {"DCAE with skips": with_skips, "DCAE at all levels": inventor}.items()
+}
+if trained_here:
+    assert 20.2 < inventor_scores["psnr"] < 20.8, "the PSNR of the DCAE at all levels lies outside the expected range"
+Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, psnr in found.items()} for name, found in by_kind.items()]))
+
+# %% [markdown]
+# On its own ground the specialist is ahead: at level 0.5, unclipped, knowing all levels costs 0.76<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. On clipped
+# noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that makes the black background grey.
+#
+# Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
+
+# %%
+pure_noise = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
+steps = {f"{count} steps": sampling.sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
+first = {"pure noise": 0.5 + 0.2 * pure_noise / settings.highest_level, "its first answer": inventor.predict(pure_noise, verbose=0)}
+plots.image_rows(first | steps, "From pure noise to digits")
+
+# %% [markdown]
+# *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, some with a hint of a digit.
+# After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
+# slightly smoother. One or two are well-drawn strokes that belong to no digit.*
+#
+# A single answer is the mean of everything that could lie behind the noise, hence the blot. But it is also a direction,
+# and a step that way leaves noise that hides less. No step draws a random number: the noise at the start decides which
+# digit appears.
+#
+# So a network whose decoder cannot generate can generate, as a denoiser. Notebook 5 measures how well, beside the
+# variational autoencoder, and whether it only copies the training images.
+#
 # ## Exercises
 #
-# The first three take a minute or less each; exercises 4 and 5 train one network. Give such a run a folder of its
+# The first three take a minute or less each; exercises 4 and 5 train one network each. Give such a run a folder of its
 # own, so that the course's models in `runs/full` stay as they are.
 #
 # 1. Build the encoder of the DCAE in plain Keras, from the table of its layers, as a `keras.Model` called `encoder`.
@@ -537,7 +667,7 @@ for shift in (0, 4):
 #    (`np.roll`). Restore all five, move them back, and average. Is the mean better than one answer?
 # 4. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 2<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.0f--> minutes
 #    to train here. What does half the width cost in PSNR on the validation images, and what does it save?
-# 5. Do the same with `code_dim = 64`, at full width (5<!--=value("exercises", "minutes", model="DCAE", variant="code_dim = 64"):.0f--> minutes). Would a shorter code do?
+# 5. Do the same with `code_dim = 64`, at full width (about as long as the training above). Would a shorter code do?
 #
 # <details><summary>Answers</summary>
 #
@@ -585,12 +715,14 @@ for shift in (0, 4):
 #
 # - A convolution uses the same few weights in every window. It assumes that neighbours belong together; where pixels
 #   are shuffled, its lead is gone.
-# - Strides that divide the size; residual blocks that start as the identity, which helps a little.
+# - Choose strides that divide the image size. Residual blocks can start as the identity, which helps a little early on.
 # - From 18.9<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
 #   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code follows
 #   none, and misleads the decoder.
-# - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more without a weight more. But there is no short code
+# - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
+# - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and
+#   again, from pure noise down, the network with skips invents digits.
 #
-# Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and can invent digits.
+# Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and invents digits in a single step from a short code.

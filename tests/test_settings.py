@@ -94,6 +94,7 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
     assert type(value) is type(expected)
 
 
+@pytest.mark.kind("any parameter")
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
@@ -311,6 +312,7 @@ def test_another_project_with_notebooks_and_params_is_not_taken_for_the_course(t
     assert course_folder() == repository
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize(
     "run_dir",
     ["", ".", "/", "..", "notebooks", "notebooks/mine", "params", "data", "data/runs", "tests", "runs/../notebooks"],
@@ -320,6 +322,7 @@ def test_a_run_folder_that_is_or_holds_a_part_of_the_course_is_refused(course, r
         Settings(run_dir=run_dir)
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize("link", ["runs", "runs/mine", "runs/mine/notebooks"])
 def test_a_link_into_the_course_does_not_hide_it(course, link):
     (course / link).parent.mkdir(parents=True, exist_ok=True)
@@ -328,6 +331,7 @@ def test_a_link_into_the_course_does_not_hide_it(course, link):
         Settings(run_dir="runs/mine")
 
 
+@pytest.mark.kind("system faults")
 @pytest.mark.parametrize("path", ["a\0b", "~nobody-has-this-name/x"])
 @pytest.mark.parametrize("name", ["run_dir", "data_dir", "load_model_path"])
 def test_a_path_that_no_system_can_have_is_refused(course, name, path):
