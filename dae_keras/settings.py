@@ -68,7 +68,7 @@ class Settings:
     lowest_level: float = _parameter(0.03, "DCAE_all_levels: the lowest level of its training noise", above=0, maximum=1_000)
     highest_level: float = _parameter(8.0, "DCAE_all_levels: the highest level of its training noise", above=0, maximum=1_000)
     all_levels_epochs: int = _parameter(10, "DCAE_all_levels: passes over the training images", minimum=1, maximum=100_000)
-    all_levels_batch_size: int = _parameter(128, "DCAE_all_levels: images per gradient step", minimum=1, maximum=55_000)
+    all_levels_batch_size: int = _parameter(128, "DCAE_all_levels: images per gradient step", minimum=1, maximum=8_192)
     hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
     beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0, maximum=1_000_000)
     kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0, maximum=100_000)
@@ -193,14 +193,15 @@ def _size_problems(settings):
     hidden, code, layers = settings.hidden_dim, settings.latent_dim, settings.hidden_layers
     weights = hidden * (2 * 784 + 3 * code) + 2 * (layers - 1) * hidden**2
     batch = min(settings.batch_size, settings.train_images)
-    samples, maps = batch * settings.importance_samples, batch * settings.filters
+    largest = min(max(settings.batch_size, settings.all_levels_batch_size), settings.train_images)
+    samples, maps = batch * settings.importance_samples, largest * settings.filters
     problems = []
     if weights > _MOST_WEIGHTS:
         problems += together(("hidden_dim", "latent_dim", "hidden_layers"), f"they make {weights:,} weights", _MOST_WEIGHTS)
     if samples > _MOST_SAMPLES:
         problems += together(("batch_size", "importance_samples"), f"they make {samples:,} samples a step", _MOST_SAMPLES)
     if maps > _MOST_MAPS:
-        problems += together(("batch_size", "filters"), f"they make {maps:,} feature maps a step", _MOST_MAPS)
+        problems += together(("batch_size", "all_levels_batch_size", "filters"), f"they make {maps:,} feature maps a step", _MOST_MAPS)
     return problems
 
 

@@ -105,6 +105,7 @@ from keras import layers
 
 settings = Settings.from_notebook(globals())
 trained_here = settings.is_standard and not settings.load_model_path  # then the results must lie in the expected ranges
+set_up(replace(settings, batch_size=settings.all_levels_batch_size))  # several devices must be able to share these batches, too
 print("device:", set_up(settings))
 
 # %% [markdown]

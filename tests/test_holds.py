@@ -29,7 +29,7 @@ NOTEBOOKS = ("01_data", "02_dae", "03_dcae", "04_vae", "05_compare")
 ANOTHER = "another model"  # of other sizes, and trained on other noise
 OWN_MODEL = {"02_dae": "DAE", "03_dcae": "DCAE", "04_vae": "VAE"}
 TINY = {"train_images": 150, "validation_images": 40, "test_images": 100, "epochs": 1, "bound_samples": 3}
-TINY |= {"hidden_dim": 17, "latent_dim": 3, "filters": 3, "code_dim": 5}
+TINY |= {"hidden_dim": 17, "latent_dim": 3, "filters": 3, "code_dim": 5, "all_levels_epochs": 1}
 
 # In place of limits that would take hours or gigabytes. Left out for that alone: 55,000 training images, 10,000 test images, 100,000
 # epochs or bound samples, 16,384 hidden units, 16 hidden layers (XLA takes minutes for them),
@@ -47,6 +47,10 @@ AFFORDABLE = {
     "importance_samples": (1, 5),
     "bound_samples": (3, 51),
     "batch_size": (32, 8_192),
+    "all_levels_batch_size": (128, 8_192),
+    "all_levels_epochs": (1,),
+    "lowest_level": (0.03, 1e-6),
+    "highest_level": (8, 1_000),
     "noise_level": (0.5, 0, 0.2, 1, 1_000),
     "learning_rate": (1e-3, 1e-12),  # above 0; with 10 most trainings fail, and those have a test of their own
     "device": ("auto", "cpu", "all"),
@@ -57,6 +61,7 @@ SMALL_MODELS = {
     "DAE": lambda: DAE(hidden_dim=4, latent_dim=2),
     "DCAE": lambda: DCAE(filters=2, code_dim=3),
     "DCAE_skip": lambda: DCAE(filters=2, code_dim=3, skips=True),
+    "DCAE_all_levels": lambda: DCAE(filters=2, code_dim=3, skips=True, scaled=True),
     "VAE": lambda: VAE(hidden_dim=4, latent_dim=2, hidden_layers=2),
 }
 # What a kernel does before a notebook's first cell, to pretend a machine.
@@ -113,7 +118,7 @@ def possible(row):
     """Whether settings, or the first of them, are allowed together: by the package, and for two devices that share a batch."""
     if refused(**{name: row[name] for name in ("noise", "noise_level", "blind") if name in row}):
         return False
-    shared = {"batch_size": 32, "train_images": 150, "validation_images": 40}
+    shared = {"batch_size": 32, "train_images": 150, "validation_images": 40, "all_levels_batch_size": 128}
     return row.get("device") != "all" or (
         row.get("jit_compile") != "on" and all(row.get(name, value) == value for name, value in shared.items())
     )
@@ -227,7 +232,7 @@ def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, recor
     kernels_begin_with(IN_HALF_PRECISION.format(policy=policy))
     values = values_for("04_vae", precision=policy, steps_per_execution=10_000, train_images=64, validation_images=20)
     values["jit_compile"] = "on" if policy == "mixed_float16" else "auto"
-    folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim")})
+    folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim", "all_levels_epochs")})
     assert sorted(path.stem for path in (folder / "notebooks").iterdir()) == list(NOTEBOOKS)
     assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(training.MAKERS)
 

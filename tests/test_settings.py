@@ -160,7 +160,10 @@ def test_training_and_validation_images_must_not_overlap():
     [
         ({"hidden_dim": 16_384, "latent_dim": 4_096}, "hidden_dim = 16384, latent_dim = 4096, hidden_layers = 1: together they make 227,"),
         ({"hidden_dim": 4_000, "hidden_layers": 16}, "hidden_dim = 4000, latent_dim = 20, hidden_layers = 16: together they make 486,"),
-        ({"batch_size": 8_192, "filters": 64}, "batch_size = 8192, filters = 64: together they make 524,288 feature maps a step"),
+        (
+            {"batch_size": 8_192, "filters": 64},
+            "batch_size = 8192, all_levels_batch_size = 128, filters = 64: together they make 524,288 feature maps",
+        ),
         ({"batch_size": 8_192, "importance_samples": 13}, "batch_size = 8192, importance_samples = 13: together they make 106,496 samples"),
     ],
 )
