@@ -660,7 +660,18 @@ show_table(
 )
 
 # %% [markdown]
-# TEXT3
+# Moved by two pixels, the DCAE loses 0<!--=moved["DCAE"][0] - moved["DCAE"][2]:.1f--> dB, the local mean
+# 0<!--=moved["local"][0] - moved["local"][2]:.1f--> dB, and the DAE 0<!--=moved["DAE"][0] - moved["DAE"][2]:.1f--> dB. Of the digit 9, never seen,
+# the exact mean makes something else and loses 0<!--=strange["exact"][0] - strange["exact"][1]:.1f--> dB; the local mean loses
+# 0<!--=strange["local"][0] - strange["local"][1]:.1f--> dB, the DCAE 0<!--=strange["DCAE"][0] - strange["DCAE"][1]:.1f--> dB, and the DAE
+# 0<!--=strange["DAE"][0] - strange["DAE"][1]:.1f--> dB.
+#
+# **What this shows:** the exact minimiser of the training loss is a poor denoiser, and one that sees no more than windows is a good one, close to
+# a convolutional network in its scores and in what more images bring it. **What it does not show:** that the DCAE computes such a mean, or that
+# convolutions are the only way out. The DAE sees whole images, and its short code keeps it from the minimum too. Kadkhodaie, Guth, Simoncelli
+# and Mallat (ICLR 2024) describe what networks do instead as shrinkage in a basis that follows the edges of each image. And
+# Lukoianov et al. (2025) argue that locality comes from the statistics of the images rather than from convolutions: the best linear filter,
+# which has none, looks mainly at neighbours too (exercise 2).
 #
 # ## What it is good for
 #
@@ -1065,4 +1076,5 @@ plots.bars(per_digit, "DCAE with skips, by digit", "digit", "PSNR (dB)")
 # - A filter with a bias is a straw man: debias it before you beat it.
 # - Ask what the result is for. Behind a good denoiser a classifier reads far better; one trained on the noise itself is nearly as good.
 # - Train at the noise you will meet. Away from it, a network can lose to a filter, or to doing nothing; trained there, the DCAE with skips wins at every level.
+# - The exact minimiser of the training loss looks up training images, and fails on new ones. What keeps a network from it makes it useful.
 # - Look at the failures: where the noise has hidden the truth, a denoiser invents.
