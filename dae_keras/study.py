@@ -286,7 +286,7 @@ def memory_lines(settings, without=None):
     if settings.train_images == KNOWN_WITHOUT:
         tests |= {f"only {LEFT_OUT}": (noisy[left], clean[left]), f"all but {LEFT_OUT}": (noisy[~left], clean[~left])}
     if settings.train_images == max(KNOWN):
-        for shift in (1, 2):
+        for shift in (0, 1, 2):
             tests[f"moved by {shift}"] = tuple(np.roll(batch[:MOVED_TESTS], shift, axis=2) for batch in (noisy, clean))
 
     methods = {}
