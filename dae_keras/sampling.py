@@ -68,7 +68,7 @@ def walk(denoiser, start, levels, heun=True, known=None, held=None):
         images += (following - level) * direction
 
 
-def sample(model, count, steps=10, seed=0, lowest=0.03, highest=8.0, heun=True, known=None, held=None):
+def sample(model, count, steps=10, seed=0, lowest=0.05, highest=4.0, heun=True, known=None, held=None):
     """New images by a denoiser that was trained at all levels.
 
     Args:

@@ -72,8 +72,8 @@ blind = False  # train at levels from 0 to twice noise_level, drawn anew for eac
 clip = True  # clip noisy pixels to [0, 1]
 filters = 32  # feature maps at 14 x 14; twice as many at 7 x 7
 code_dim = 128  # size of the code
-lowest_level = 0.03  # DCAE_all_levels: the lowest level of its training noise
-highest_level = 8.0  # DCAE_all_levels: the highest
+lowest_level = 0.05  # DCAE_all_levels: the lowest level of its training noise
+highest_level = 4.0  # DCAE_all_levels: the highest
 all_levels_epochs = 10  # DCAE_all_levels: passes over the training images
 all_levels_batch_size = 128  # DCAE_all_levels: images per gradient step
 seed = 0  # seed of weights, shuffling and training noise
@@ -589,8 +589,8 @@ Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y 
 # The idea is Song and Ermon's (2019). `dae_keras/sampling.py` asks once more at the end of each step and goes in the mean of
 # both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
 #
-# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.03<!--=settings.lowest_level:.2f--> to
-# 8<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
+# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.05<!--=settings.lowest_level:.2f--> to
+# 4<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
 # the network divides its input by its root mean square (`scaled=True`), so that it sees the same amount of light at every
 # level. Batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
 

@@ -219,6 +219,12 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one():
     assert lines[-1] == f"known here: {', '.join(NAMES)}"
 
 
+def test_the_levels_of_a_training_at_all_levels_lie_apart():
+    assert "lowest_level = 4.0: must be below highest_level = 4.0" in refusal(lowest_level=4)
+    assert "highest_level = 0.01" in refusal(highest_level=0.01)
+    assert Settings(lowest_level=1, highest_level=2).highest_level == 2
+
+
 def test_from_parameters_takes_the_known_ones():
     settings = Settings.from_parameters({"epochs": "3", "noise": "masking", "noise_level": 0.25})
     assert settings == Settings(epochs=3, noise="masking", noise_level=0.25)
