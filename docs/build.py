@@ -230,6 +230,9 @@ def trim(html):
         names = {icon["name"].strip('"'), *re.findall(r'"([a-z0-9-]+)"', icon["aliases"])}
         return icon[0] if names & used else ""
 
+    # Scripts draw the brands' icons as outlines, so nothing needs their font.
+    style = static / "styles" / "pydata-sphinx-theme.css"
+    style.write_text(re.sub(r"@font-face\s*\{[^}]*fa-brands[^}]*\}", "", style.read_text(encoding="utf-8")), encoding="utf-8")
     icons.write_text(ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
 
 
