@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test test-pages test-quick check notebooks study bench site site-test lock address clean
+.PHONY: course test test-pages test-quick check holds notebooks study bench site site-test lock address clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -27,6 +27,9 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q -n 2
+
+holds: $(READY)  ## try every kind of fault, each in many cases, in under an hour; writes the counts into docs/reliability.md
+	$(BIN)/pytest -q -n 2 -m kind --reliability docs/reliability.md
 
 notebooks: $(READY)  ## run the notebooks at full size for their committed outputs, and bring tables, README and every figure in prose in step
 	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py

@@ -72,7 +72,7 @@ def _parser():
         description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about four "
         "hours on two cores. What is done with the same parameters is skipped.",
     )
-    study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, exercises, noise or vae; none named: all")
+    study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, exercises, noise, vae, samples or memory; none named: all")
     study.add_argument("--refresh", action="store_true", help="train nothing: bring the tables in step with the runs that are there")
     study.set_defaults(call=_study)
 

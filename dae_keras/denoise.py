@@ -9,7 +9,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from dae_keras.noise import add_noise
-from dae_keras.pictures import PictureError, read_picture
+from dae_keras.picture_files import PictureError
+from dae_keras.pictures import read_picture
 from dae_keras.plots import tiled
 from dae_keras.training import load_checkpoint, replace_file
 

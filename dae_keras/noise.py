@@ -111,12 +111,14 @@ def add_noise(images, noise, level, seed, clip=True):
     return tf.clip_by_value(noisy, 0.0, 1.0) if clip else noisy
 
 
-def training_pairs(batches, settings):
+def training_pairs(batches, settings, levels=None):
     """(noisy, clean) batches for training: every image gets fresh noise in every epoch.
 
     Args:
         batches: `tf.data.Dataset` of uint8 batches, as `data.batches` makes it.
         settings: its noise, noise_level, blind, clip, binarisation and seed count.
+        levels: the lowest and the highest level, in place of noise_level and blind: each image gets one between them, all orders of
+            magnitude being equally likely (log-uniform).
 
     Returns:
         A `tf.data.Dataset` of the same length, of pairs of float32 batches, clean values in [0, 1]. The same seed, after the
@@ -130,7 +132,10 @@ def training_pairs(batches, settings):
             images = binarise(images, seed + 1)  # another draw than the noise
         clean = tf.cast(images, tf.float32) / 255.0
         level = settings.noise_level
-        if settings.blind:
+        if levels:
+            lowest, highest = (math.log(each) for each in levels)
+            level = tf.exp(tf.random.stateless_uniform((tf.shape(clean)[0], 1, 1, 1), seed + 2, lowest, highest))
+        elif settings.blind:
             level *= tf.random.stateless_uniform((tf.shape(clean)[0], 1, 1, 1), seed + 2, 0, 2)  # another draw than the noise
         return add_noise(clean, settings.noise, level, seed, settings.clip), clean
 
@@ -161,7 +166,8 @@ def evaluation_pair(images, settings, noise=None, level=None):
 
 
 def noise_text(settings):
-    """The test noise in words, such as "gaussian noise of level 0.5, clipped"."""
+    """The test noise in words, such as "Gaussian noise of level 0.5, clipped"."""
     if settings.noise == "none":
         return "no noise"
-    return f"{settings.noise} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"
+    kind = {"gaussian": "Gaussian", "salt_and_pepper": "salt-and-pepper"}.get(settings.noise, settings.noise)
+    return f"{kind} noise of level {settings.noise_level:g}, {'clipped' if settings.clip else 'not clipped'}"

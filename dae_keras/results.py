@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from dae_keras import plots
+from dae_keras.faults import told_as
 from dae_keras.metrics import PROTOCOL
 from dae_keras.noise import noise_text
-from dae_keras.training import replace_file
+from dae_keras.settings import Settings
+from dae_keras.training import MAKERS, TrainingError, replace_file
 
 GRID = 8  # the pictures show 8 x 8 test images
 
@@ -96,12 +98,16 @@ def save_png(path, image):
 
 
 def read_metrics(run_path, name):
-    """The metrics.json of a model, as a dict.
+    """The metrics.json of a model, as a dict. Parameters that the course got after that run have their defaults.
 
     Raises:
-        FileNotFoundError: the model's notebook has not run.
+        TrainingError: there is no such file, or it is damaged.
     """
-    return json.loads((run_path / f"{name}_test" / "metrics.json").read_text(encoding="utf-8"))
+    file = run_path / f"{name}_test" / "metrics.json"
+    again = f"The results of {name} cannot be read ({{}}). Run the notebook that trains it: {MAKERS.get(name, '04_vae')}."
+    with told_as(TrainingError, again, OSError, ValueError):
+        record = json.loads(file.read_text(encoding="utf-8"))
+    return record | ({"settings": Settings().as_dict() | record["settings"]} if "settings" in record else {})
 
 
 def save_table(path, rows):

@@ -61,10 +61,14 @@ class Settings:
     blind: bool = _parameter(False, "train at levels from 0 to twice noise_level, drawn anew for each image; measure at noise_level")
     clip: bool = _parameter(True, "clip noisy pixels to [0, 1]")
 
-    hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=65_536)
-    latent_dim: int = _parameter(20, "latent dimension: size of the code of DAE and VAE", minimum=1, maximum=65_536)
-    filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=1_024)
+    hidden_dim: int = _parameter(400, "units of the hidden layers of DAE and VAE", minimum=1, maximum=16_384)
+    latent_dim: int = _parameter(20, "latent dimension: size of the code of DAE and VAE", minimum=1, maximum=4_096)
+    filters: int = _parameter(32, "feature maps of the DCAE at 14 x 14; twice as many at 7 x 7", minimum=1, maximum=512)
     code_dim: int = _parameter(128, "size of the code of the DCAE", minimum=1, maximum=65_536)
+    lowest_level: float = _parameter(0.03, "DCAE_all_levels: the lowest level of its training noise", above=0, maximum=1_000)
+    highest_level: float = _parameter(8.0, "DCAE_all_levels: the highest level of its training noise", above=0, maximum=1_000)
+    all_levels_epochs: int = _parameter(10, "DCAE_all_levels: passes over the training images", minimum=1, maximum=100_000)
+    all_levels_batch_size: int = _parameter(128, "DCAE_all_levels: images per gradient step", minimum=1, maximum=55_000)
     hidden_layers: int = _parameter(1, "hidden layers of the VAE's encoder, and of its decoder", minimum=1, maximum=16)
     beta: float = _parameter(1.0, "weight of the VAE's KL term; 1 is the evidence lower bound", minimum=0, maximum=1_000_000)
     kl_warm_up: float = _parameter(1.0, "epochs over which the KL weight rises from 0 to beta", minimum=0, maximum=100_000)
@@ -74,7 +78,7 @@ class Settings:
     bound_samples: int = _parameter(50, "samples per image in the importance-weighted bound on the test set", minimum=1, maximum=100_000)
 
     seed: int = _parameter(0, "seed of weights, shuffling and training noise", minimum=0, maximum=2**31 - 1)
-    batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=55_000)
+    batch_size: int = _parameter(32, "images per gradient step", minimum=1, maximum=8_192)
     epochs: int = _parameter(10, "passes over the training images", minimum=1, maximum=100_000)
     learning_rate: float = _parameter(1e-3, "Adam's learning rate; with the cosine schedule, its mean", above=0, maximum=10)
     learning_rate_schedule: str = _parameter(
@@ -111,10 +115,14 @@ class Settings:
             problems.append(f"noise_level = {self.noise_level}: with noise = {self.noise} it is a share of pixels, from 0 to 1")
         if not problems and self.blind and self.noise in shares and self.noise_level > 0.5:
             problems.append(f"noise_level = {self.noise_level}: with blind = true and noise = {self.noise} it must be at most 0.5")
+        if not problems and self.lowest_level >= self.highest_level:
+            problems.append(f"lowest_level = {self.lowest_level}: must be below highest_level = {self.highest_level}")
         if not problems and self.train_images + self.validation_images > 60_000:
             problems.append(
                 f"train_images = {self.train_images} and validation_images = {self.validation_images}: there are 60,000 for both together"
             )
+        if not problems:
+            problems += _size_problems(self)
         if problems:
             raise SettingsError("\n".join(problems))
 
@@ -161,12 +169,39 @@ class Settings:
     @property
     def is_standard(self) -> bool:
         """Whether everything a result depends on has its default: only then do the ranges hold that the notebooks' text promises."""
-        free = ("data_dir", "run_dir", "load_model_path", "seed", "device", "steps_per_execution")
+        free = ("data_dir", "run_dir", "seed", "device", "steps_per_execution")
         return all(getattr(self, spec.name) == spec.default for spec in fields(self) if spec.name not in free)
 
     def as_dict(self) -> dict[str, Any]:
         """All parameters by name, ready for JSON."""
         return asdict(self)
+
+
+# What a machine of a learner has memory for: each weight takes 12 bytes, with Adam's two means, and there are several networks.
+_MOST_WEIGHTS = 100_000_000
+_MOST_SAMPLES = 100_000  # codes decoded at once: 784 pixels, a few times over
+_MOST_MAPS = 300_000  # images of a batch times filters: 10 kB each
+
+
+def _size_problems(settings):
+    """Sizes that are allowed each, and together take more memory than a machine can be expected to have."""
+
+    def together(names, amount, most):
+        values = ", ".join(f"{name} = {getattr(settings, name)}" for name in names)
+        return [f"{values}: together {amount}, and the most is {most:,}: choose smaller ones"]
+
+    hidden, code, layers = settings.hidden_dim, settings.latent_dim, settings.hidden_layers
+    weights = hidden * (2 * 784 + 3 * code) + 2 * (layers - 1) * hidden**2
+    batch = min(settings.batch_size, settings.train_images)
+    samples, maps = batch * settings.importance_samples, batch * settings.filters
+    problems = []
+    if weights > _MOST_WEIGHTS:
+        problems += together(("hidden_dim", "latent_dim", "hidden_layers"), f"they make {weights:,} weights", _MOST_WEIGHTS)
+    if samples > _MOST_SAMPLES:
+        problems += together(("batch_size", "importance_samples"), f"they make {samples:,} samples a step", _MOST_SAMPLES)
+    if maps > _MOST_MAPS:
+        problems += together(("batch_size", "filters"), f"they make {maps:,} feature maps a step", _MOST_MAPS)
+    return problems
 
 
 def course_folder() -> Path:

@@ -1,13 +1,15 @@
 """The heavy runs whose tables the notebooks show: run them, and write the tables."""
 
 import functools
+import json
+import time
 from dataclasses import replace
 
 import keras
 import numpy as np
 
-from dae_keras import course, generative, metrics
-from dae_keras.baselines import LinearFilter
+from dae_keras import course, generative, metrics, sampling
+from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
 from dae_keras.data import batches, load
 from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 from dae_keras.models.classifier import digit_classifier
@@ -15,7 +17,7 @@ from dae_keras.models.dcae import ResidualBlock
 from dae_keras.noise import add_noise, evaluation_pair, training_pairs
 from dae_keras.results import provenance, read_metrics, read_table, save_results, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import set_up, train
+from dae_keras.training import load_checkpoint, replace_file, set_up, train
 
 _BEST_SCHEDULE = {"learning_rate": 2.5e-3, "learning_rate_schedule": "cosine"}
 _BINARISED = {**_BEST_SCHEDULE, "bound_samples": 5000}
@@ -39,6 +41,22 @@ DENOISERS = {
     "VAE": lambda settings, steps: VAE(
         **{name: getattr(settings, name) for name in ("hidden_dim", "latent_dim", "beta", "hidden_layers", "importance_samples")},
         warm_up_steps=round(settings.kl_warm_up * steps),
+    ),
+}
+# The DCAE of notebook 3 that invents digits: its model, and what its training changes.
+ALL_LEVELS = {"DCAE_all_levels": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, scaled=True)}
+_AT_ALL_LEVELS = {"clip": False, "epochs": Settings().all_levels_epochs, "batch_size": Settings().all_levels_batch_size}
+# A line of samples.csv: the model, and what differs from the defaults.
+INVENTORS = {
+    "plain VAE": ("VAE", {"noise": "none", "run_dir": "runs/study/exercises/plain_VAE_defaults"}),
+    "DCAE at all levels": ("DCAE_all_levels", _AT_ALL_LEVELS),
+    "DCAE at all levels, at length": (
+        "DCAE_all_levels",
+        {
+            **_AT_ALL_LEVELS,
+            **{"filters": 48, "epochs": 20, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"},
+            "run_dir": "runs/study/all_levels",
+        },
     ),
 }
 SEEDS = (0, 1, 2)
@@ -65,6 +83,13 @@ LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of Gaussian noise
 KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5}  # kind: its level
 # Trained once for each level and kind. The large one for three epochs only: the matrix asks what a training knows, not how long it took.
 SWEPT = {"DAE": {}, "DCAE_skip": {"epochs": 3}}
+
+# Training images that networks and memory know: epochs, so that all networks take about 3,200 gradient steps.
+KNOWN = {1000: 100, 10_000: 10, 55_000: 2}
+LEFT_OUT, KNOWN_WITHOUT = 9, 10_000  # this digit is left out once, of so many images
+WINDOWS, LOCAL_TEMPERATURES = (5, 7, 9), (1.0, 1.5, 2.0)
+# Images, for what takes long: test images of the local mean, of moved ones, and validation images to choose window and temperature on.
+LOCAL_TESTS, MOVED_TESTS, CHOOSING = 1000, 300, 50
 
 
 def run(only=(), refresh=False):
@@ -97,6 +122,7 @@ def run(only=(), refresh=False):
 def _merged(old, new):
     """The old lines of a table, each replaced by the new one about the same run; new ones without an old one come last."""
     about = ("method", "seed", "notebook", "model", "variant", "trained on", "trained at", "tested on", "tested at", "run", "epoch")
+    about += ("training images", "left out")
     lines = {tuple(str(line.get(key)) for key in about): line for line in [*old, *new]}.values()
     columns = dict.fromkeys(key for line in reversed([*lines]) for key in line)  # a new line may have columns that an old one lacks
     return [{column: line.get(column, "") for column in columns} for line in lines]
@@ -235,15 +261,91 @@ def noise_lines(settings, elsewhere):
     ]
 
 
-def finished(name, settings, tests=(), prepare=None, refresh=False):
+def run_memory(refresh):
+    """Let training images themselves denoise, and networks that learned from as many: the lines of `memory.csv`."""
+    lines = []
+    for count, without in [*((count, None) for count in KNOWN), (KNOWN_WITHOUT, LEFT_OUT)]:
+        folder = f"runs/study/memory_{count}" + ("" if without is None else f"_without_{without}")
+        settings = Settings(run_dir=folder, train_images=count, validation_images=1000, epochs=KNOWN[count])
+        found = settings.run_path / "memory.json"
+        if not found.is_file() and not refresh:
+            print(f"memory of {count:,} images, {'' if without is None else f'no {without}, '}into {folder}:", flush=True)
+            made = memory_lines(settings, without)
+            found.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(found, lambda path, made=made: path.write_text(json.dumps(made, indent=1), encoding="utf-8"))
+        lines += json.loads(found.read_text(encoding="utf-8")) if found.is_file() else []
+    return {"memory.csv": lines}
+
+
+def memory_lines(settings, without=None):
+    """The lines of memory.csv about one set of training images: DAE, DCAE, and the posterior mean, exact, tempered and local."""
+    images = _without(load(settings), without)
+    noisy, clean = evaluation_pair(images.test, settings)
+    left = images.test_labels == LEFT_OUT
+    tests = {"test images": (noisy, clean)}
+    if settings.train_images == KNOWN_WITHOUT:
+        tests |= {f"only {LEFT_OUT}": (noisy[left], clean[left]), f"all but {LEFT_OUT}": (noisy[~left], clean[~left])}
+    if settings.train_images == max(KNOWN):
+        for shift in (1, 2):
+            tests[f"moved by {shift}"] = tuple(np.roll(batch[:MOVED_TESTS], shift, axis=2) for batch in (noisy, clean))
+
+    methods = {}
+    for name in ("DAE", "DCAE"):
+        finished(name, settings, without=without)
+        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+        methods[name] = functools.partial(model.predict, batch_size=1000, verbose=0)
+    world = images.train, *(batch[:CHOOSING] for batch in evaluation_pair(images.validation, settings))
+    noise = settings.noise, settings.noise_level, settings.clip
+    methods["exact"] = PosteriorMean(images.train, *noise)
+    methods["tempered"] = tuned_posterior_mean(*world, *noise)
+    methods["local"] = tuned_posterior_mean(*world, *noise, windows=WINDOWS, temperatures=LOCAL_TEMPERATURES)
+    lines = []
+    for name, method in methods.items():
+        for test, (seen, true) in tests.items():
+            chosen = slice(LOCAL_TESTS if name == "local" and test == "test images" else MOVED_TESTS if name == "local" else None)
+            begin = time.perf_counter()
+            psnr = metrics.psnr(true[chosen], method(seen[chosen])).mean()
+            print(f"  {name}, {test}: {psnr:.2f} dB, {time.perf_counter() - begin:.0f} s", flush=True)
+            lines.append(
+                {
+                    "method": name,
+                    "training images": settings.train_images,
+                    "left out": "" if without is None else without,
+                    "epochs": settings.epochs if name in DENOISERS else "",
+                    "window": getattr(method, "window", None) or "",
+                    "temperature": getattr(method, "temperature", ""),
+                    "tested on": test,
+                    "test images": len(seen[chosen]),
+                    "PSNR": f"{psnr:.3f}",
+                    **origin(provenance()),
+                }
+            )
+    return lines
+
+
+def _without(images, digit):
+    """The data without the training and validation images of a digit; as they are where it is None."""
+    if digit is None:
+        return images
+    kept, checked = images.train_labels != digit, images.validation_labels != digit
+    return images._replace(
+        train=images.train[kept],
+        train_labels=images.train_labels[kept],
+        validation=images.validation[checked],
+        validation_labels=images.validation_labels[checked],
+    )
+
+
+def finished(name, settings, tests=(), prepare=None, refresh=False, without=None):
     """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
 
     Args:
-        name: in `DENOISERS`.
+        name: in `DENOISERS` or `ALL_LEVELS`.
         settings: of the training, and of the run folder.
         tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
         prepare: a function that changes the new model's weights before its training.
         refresh: train nothing, and return None where it would have to be trained.
+        without: a digit that is left out of training and validation; not part of the settings, so give it a run folder of its own.
     """
     record_file = settings.run_path / f"{name}_test" / "metrics.json"
     if record_file.is_file():
@@ -256,12 +358,14 @@ def finished(name, settings, tests=(), prepare=None, refresh=False):
         return None
     print(f"{name} into {settings.run_dir}:", flush=True)
     set_up(settings)
-    images = load(settings)
-    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
-    model = DENOISERS[name](settings, len(pairs))
+    images = _without(load(settings), without)
+    ends = (settings.lowest_level, settings.highest_level) if name in ALL_LEVELS else None
+    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings, ends)
+    model = (DENOISERS | ALL_LEVELS)[name](settings, len(pairs))
     if prepare:
         prepare(model)
-    validation = evaluation_pair(images.validation, settings)
+    level = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1) if ends else None
+    validation = evaluation_pair(images.validation, settings, level=level)
     model, history = train(model, pairs, validation, settings, name)
     noisy, clean = evaluation_pair(images.test, settings)
     restore = functools.partial(model.predict, batch_size=1000, verbose=0)
@@ -319,6 +423,42 @@ def _features(settings):
     return functools.partial(features.predict, batch_size=1000, verbose=0)
 
 
+def run_samples(refresh):
+    """Train the inventors, draw with each as many images as there are test images, and judge these: the lines of `samples.csv`."""
+    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, (name, changes) in INVENTORS.items()]
+    records = [each for each in records if each[-1]]
+    if not records:
+        return {"samples.csv": []}
+    images = load(Settings())
+    count = len(images.test)
+    judge = _features(Settings())
+    judged = judge(images.test.astype(np.float32) / 255)
+
+    def line(label, batch, record):
+        return {
+            "method": label,
+            "images": count,
+            "epochs": len(record["epoch_seconds"]) or "",
+            "minutes": _minutes(record),
+            "weights": record.get("weights", ""),
+            "Fréchet distance": f"{generative.frechet_distance(judge(batch), judged):.2f}",
+            **origin(record),
+        }
+
+    lines = [line("training images", images.train[:count].astype(np.float32) / 255, {"epoch_seconds": [], **provenance()})]
+    for label, name, record in records:
+        settings = Settings(**record["settings"])
+        set_up(settings)
+        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+        if isinstance(model, VAE):
+            batch = model.generate(count, seed=settings.seed).numpy()
+        else:
+            batch = sampling.sample(model, count, seed=settings.seed, lowest=settings.lowest_level, highest=settings.highest_level)
+        lines.append(line(label, batch, record))
+        print(f"{label}: Fréchet distance {lines[-1]['Fréchet distance']}", flush=True)
+    return {"samples.csv": lines}
+
+
 def run_vae(refresh):
     """Train and measure a VAE for each line of `VAE_RUNS`: the lines of `vae_bounds.csv` and `vae_curves.csv`."""
     bounds, curves = [], []
@@ -359,4 +499,11 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {"seeds": run_seeds, "exercises": run_exercises, "noise": run_noise, "vae": run_vae}
+STUDIES = {
+    "seeds": run_seeds,
+    "exercises": run_exercises,
+    "noise": run_noise,
+    "vae": run_vae,
+    "samples": run_samples,
+    "memory": run_memory,
+}

@@ -20,7 +20,8 @@ from dae_keras.faults import told_as
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
-MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}  # checkpoint: the notebook that trains it
+# Checkpoint: the notebook that trains it.
+MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
 LOADED = {"02_dae": DAE, "03_dcae": DCAE, "04_vae": VAE}  # notebook: the model, without skip connections, that load_model_path replaces
 
 
@@ -67,6 +68,14 @@ def _check_shares(settings, devices):
             f"validation_images = {settings.validation_images}: with device = 'all' there must be at least one for each device, "
             f"here {devices}."
         )
+    # In these the notebooks take the images, besides the batches of the training, which leaves its smaller last one out.
+    for name, batch in (("train_images", 32), ("validation_images", 500), ("test_images", 500)):
+        left = getattr(settings, name) % batch
+        if 0 < left < devices:
+            raise TrainingError(
+                f"{name} = {getattr(settings, name)}: with device = 'all' each of the {devices} devices must get an image of every batch, "
+                f"and {left} would be left for the last one: choose a multiple of {batch}."
+            )
 
 
 @functools.cache  # A second strategy in one process takes the first one's messages between devices for its own, and fails.
@@ -157,7 +166,7 @@ def train(model, pairs, validation, settings, name=None):
     name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
-        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False))
+        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False), scaled=getattr(model, "scaled", False))
         loaded = load_checkpoint(settings.model_path, type(model))
         if settings.model_path.resolve() != checkpoint.resolve():
             # The run's later notebooks look for it there.
@@ -231,11 +240,18 @@ def compile_model(model, settings, steps_per_epoch):
     steps = settings.steps_per_execution or (steps_per_epoch if tf.config.list_logical_devices("GPU") else 64)
     model.compile(
         optimizer=FusedAdam(learning_rate(settings, settings.epochs * steps_per_epoch)),
-        # Where several devices share a batch, a compiled loop over steps fails: keras-team/keras#19246, open.
-        steps_per_execution=1 if tf.distribute.has_strategy() else steps,
+        steps_per_execution=steps_at_once(steps),
         jit_compile={"auto": "auto", "on": True, "off": False}[settings.jit_compile],
         **loss,
     )
+
+
+def steps_at_once(steps=64):
+    """A `steps_per_execution` for `compile`: so many, or 1 where several devices share a batch.
+
+    There a compiled loop over steps fails: keras-team/keras#19246, open.
+    """
+    return 1 if tf.distribute.has_strategy() else steps
 
 
 def load_checkpoint(path, *model_classes):
@@ -261,13 +277,14 @@ def load_checkpoint(path, *model_classes):
 _UNREADABLE = "is not a checkpoint of this course that Keras can read"
 
 
-def check_checkpoint(path, *model_classes, skips=None):
+def check_checkpoint(path, *model_classes, skips=None, scaled=None):
     """Refuse a file that cannot take the place of a training, from what the file says: no model is made, and no device needed.
 
     Args:
         path: a .keras file.
         model_classes: as in `load_checkpoint`.
         skips: whether a DCAE must have skip connections; None: as it likes.
+        scaled: whether it must scale its input, likewise.
 
     Raises:
         TrainingError: as in `load_checkpoint`, or it holds a DCAE of the other kind.
@@ -280,10 +297,10 @@ def check_checkpoint(path, *model_classes, skips=None):
     allowed = [each.__name__ for each in model_classes or (DAE, DCAE, VAE)]
     if description.registered_name not in [f"dae_keras>{name}" for name in allowed]:
         raise TrainingError(f"{path} holds a {description.class_name}, not a {' or '.join(allowed)}.")
-    holds_skips = bool(description.config.get("skips", False))
-    if skips is not None and holds_skips != skips:
-        kind = "with" if holds_skips else "without"
-        raise TrainingError(f"{path} holds a DCAE {kind} skip connections; here belongs the other kind.")
+    for key, wanted, what in (("skips", skips, "skip connections"), ("scaled", scaled, "a scaled input")):
+        holds = bool(description.config.get(key, False))
+        if wanted is not None and holds != wanted:
+            raise TrainingError(f"{path} holds a DCAE {'with' if holds else 'without'} {what}; here belongs the other kind.")
 
 
 def _who_makes(path):

@@ -94,7 +94,7 @@ from dae_keras.data import as_array, batches, load
 from dae_keras.noise import add_noise, evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, save_results
 from dae_keras.settings import Settings
-from dae_keras.training import set_up, train
+from dae_keras.training import set_up, steps_at_once, train
 from IPython.display import Markdown
 from keras import layers
 
@@ -214,7 +214,7 @@ by_noise = {}
 for way in ("fresh noise in every epoch", "one draw for all epochs"):
     set_up(settings)
     network = DAE(hidden_dim=settings.hidden_dim, latent_dim=settings.latent_dim)
-    network.compile("adam", loss="binary_crossentropy", steps_per_execution=64)
+    network.compile("adam", loss="binary_crossentropy", steps_per_execution=steps_at_once())
     if way.startswith("fresh"):
         network.fit(training_pairs(batches(few, 32, settings.seed), settings), epochs=settings.epochs, shuffle=False, verbose=0)
     else:
@@ -284,12 +284,13 @@ lessons = {
     "mild": replace(usual, noise_level=mild_level, blind=False),
     "blind": replace(usual, noise_level=min(usual.noise_level, 0.5) if shares else usual.noise_level, blind=True),
 }
-networks = {f"trained at {settings.noise_level:g}" if usual is settings else "trained without noise": model}
+own_training = "blind" if settings.blind else f"at {settings.noise_level:g}" if usual is settings else "without noise"
+networks = {"loaded" if settings.load_model_path else f"trained {own_training}": model}
 for name, lesson in lessons.items():
     lesson = replace(lesson, load_model_path="")
     set_up(lesson)  # the same first weights, the same order of images
     lesson_pairs = training_pairs(batches(images.train, lesson.batch_size, lesson.seed), lesson)
-    network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
+    network = DAE(hidden_dim=model.hidden_dim, latent_dim=model.latent_dim)
     print(f"{name}:")
     network, _ = train(network, lesson_pairs, evaluation_pair(images.validation, lesson), lesson, name=f"DAE_{name}")
     networks[f"trained at {mild_level:g}" if name == "mild" else f"blind, 0 to {2 * lesson.noise_level:g}"] = network
@@ -401,7 +402,7 @@ Markdown(
 # %%
 flat = clean.reshape(len(clean), -1).astype("float64")
 centred = flat - flat.mean(axis=0)
-size = min(settings.latent_dim, 784)
+size = min(model.latent_dim, 784)
 components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
 projected = (centred @ components @ components.T + flat.mean(axis=0)).reshape(clean.shape)
 training_clean = as_array(images.train).astype("float32") / 255
@@ -474,6 +475,111 @@ plots.digit_map(
 # *The figure: a thousand small digits as marks, placed by the two main directions of their codes. Ones gather at the left edge and zeros
 # at the right, twos at the top, sevens and nines at the bottom; the others overlap in the middle. Nobody told the network which digit is which.*
 #
+# ## Learning without clean images
+#
+# Where do clean images come from, when it is the camera that makes the noise? Often there are none, but one can take the same picture
+# twice. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
+# for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it can do is to answer with the mean,
+#
+# $$\mathbb E[\tilde x' \mid \tilde x] = \mathbb E\bigl[\,\mathbb E[\tilde x' \mid x]\,\big|\,\tilde x\bigr] ,$$
+#
+# and where the noise is zero on average, so that $\mathbb E[\tilde x' \mid x] = x$, this is the very $\mathbb E[x \mid \tilde x]$ that clean targets
+# would have taught. Clipped noise is not zero on average (notebook 1). The absolute error asks for the median instead, and clipping does
+# not move the median of a pixel's noisy values: half of them lie above $x$ before and after.
+#
+# So here are five short trainings, on 20,000 images: without and with clipping, with clean and with noisy targets, all with the squared error,
+# and the last one with the absolute error. All are measured against clean validation images, which none has seen in training.
+#
+# **Predict before you run:** how much do noisy targets cost without clipping? With clipping? And does the median help?
+
+# %%
+import tensorflow as tf
+from dae_keras.training import compile_model
+
+short = replace(usual, blind=False, loss="mean_squared_error", epochs=min(4, settings.epochs))
+
+
+def trained_on(targets, clip, loss):
+    """A DAE after a short training on `few` images, whose targets are clean, or noisy as the inputs are."""
+    lesson = replace(short, clip=clip)
+    set_up(lesson)  # the same first weights and order of images for all
+    lesson_pairs = training_pairs(batches(few, lesson.batch_size, lesson.seed), lesson)
+    if targets == "noisy":
+        seeds = tf.data.Dataset.random(seed=lesson.seed + 1, rerandomize_each_iteration=True).batch(2)  # another draw than the inputs'
+
+        def another_version(pair, seed):
+            return pair[0], add_noise(pair[1], lesson.noise, lesson.noise_level, seed, clip)
+
+        lesson_pairs = tf.data.Dataset.zip(lesson_pairs, seeds).map(another_version)
+    network = DAE(hidden_dim=lesson.hidden_dim, latent_dim=lesson.latent_dim)
+    compile_model(network, lesson, len(lesson_pairs))
+    network.compile(network.optimizer, loss=loss, steps_per_execution=network.steps_per_execution)
+    network.fit(lesson_pairs, epochs=lesson.epochs, shuffle=False, verbose=0)
+    return network
+
+
+# %%
+five = {  # targets, clip, loss
+    "unclipped, clean targets": ("clean", False, "mean_squared_error"),
+    "unclipped, noisy targets": ("noisy", False, "mean_squared_error"),
+    "clipped, clean targets": ("clean", True, "mean_squared_error"),
+    "clipped, noisy targets": ("noisy", True, "mean_squared_error"),
+    "clipped, noisy targets, absolute error": ("noisy", True, "mean_absolute_error"),
+}
+taught, without_clean = {}, {}
+for name, (targets, clip, loss) in five.items():
+    seen, true = evaluation_pair(images.validation, replace(short, clip=clip))
+    taught[name] = trained_on(targets, clip, loss).predict(seen, batch_size=1000, verbose=0).astype(np.float32)
+    without_clean[name] = {"psnr": float(metrics.psnr(true, taught[name]).mean()), "black": float(taught[name][true == 0].mean())}
+Markdown(
+    markdown_table(
+        [
+            {"training": name, "PSNR (dB)": f"{found['psnr']:.2f}", "a black pixel becomes": f"{found['black']:.3f}"}
+            for name, found in without_clean.items()
+        ]
+    )
+)
+
+# %% [markdown]
+# Without clipping, noisy targets cost 0.25<!--=without_clean["unclipped, clean targets"]["psnr"] - without_clean["unclipped, noisy targets"]["psnr"]:.2f--> dB: the
+# network denoises almost as well, and has never seen a clean image. With clipping, they cost
+# **4.7**<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB.
+#
+# Is that the lift, or does it learn badly? If it is the lift, then the network answers with the mean $m(x)$ of a clipped pixel: a black one becomes
+# 0.195<!--=page("01_data", "lift[0.5]"):.3f-->, says notebook 1's formula, and $m$ of whatever else its twin with clean targets would have answered. And
+# measured against the *lifted* images $m(x)$ it should do well.
+
+# %%
+brightnesses = np.arange(256, dtype="float32") / 255
+many = np.repeat(brightnesses[:, None], 40_000, axis=1)
+lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).numpy().mean(axis=1)  # m, for each brightness
+del many
+answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))
+predicted_black = float(np.interp(twin, brightnesses, lifted)[true == 0].mean())
+against_lifted = float(metrics.psnr(lifted[images.validation], answer).mean())
+undone = np.interp(answer, lifted, brightnesses)
+without_lift = float(metrics.psnr(true, undone).mean())
+print(f"black becomes {answer[true == 0].mean():.3f}; from the clean twin and m: {predicted_black:.3f}")
+print(f"against the lifted images {against_lifted:.2f} dB; the lift undone, against the clean ones {without_lift:.2f} dB")
+if settings.is_standard:
+    assert abs(answer[true == 0].mean() - predicted_black) < 0.02, "with clipped noisy targets, the network should learn the lifted mean"
+lesson_rows = {"original": true, **taught, "the lift undone": undone}
+plots.image_rows({name: batch[:8] for name, batch in lesson_rows.items()}, "Learned from clean and from noisy targets")
+
+# %% [markdown]
+# *The figure: eight validation images, what the five networks made of their noisy versions, and the fourth one's answers with the lift
+# undone. The fourth network answers with pale strokes on a grey ground; with the lift undone the ground is black, with grey specks. The other
+# rows look much alike.*
+#
+# It is the lift. A black pixel becomes 0.206<!--=without_clean["clipped, noisy targets"]["black"]:.3f-->, where twin and formula together say
+# 0.208<!--=predicted_black:.3f-->, and against the lifted images the network has 20.9<!--=against_lifted:.1f--> dB. Nothing in its loss could have told it: the loss was
+# measured against lifted targets too. Since $m$ is known, it can be undone, and 4.0<!--=without_lift - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB of
+# the bill come back. The better cure is to ask for what clipping does not change: with the absolute error, the same noisy pairs
+# teach the network within 0.4<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets, absolute error"]["psnr"]:.1f--> dB of clean
+# targets<!--?without_clean["clipped, noisy targets, absolute error"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"] > 3-->.
+#
+# So ask of any training without clean images: what is the mean of its targets? The loss will not tell.
+#
 # ## Exercises
 #
 # Training again takes about 27<!--=training_seconds:.0f--> seconds and rewrites the models in `run_dir`, which notebook 5 compares: give your experiments a folder of their own,
@@ -517,5 +623,6 @@ plots.digit_map(
 # - Fresh noise in every epoch keeps the network from learning its noise by heart.
 # - Train and validate at the noise you will meet, or blind if you do not know it.
 # - Change one thing at a time before you name a cause.
+# - Noisy targets teach almost as well as clean ones where the noise is zero on average; where it is not, the network learns its mean.
 #
 # Next: [3 · The convolutional autoencoder](03_dcae.ipynb) knows that images have neighbourhoods.

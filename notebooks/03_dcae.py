@@ -18,7 +18,7 @@
 #
 # **You will** put convolutions in place of the dense layers, gain two decibels<!--?1.8 < whole_gain < 2.5--> over the DAE, and find out how much of
 # that the convolutions brought and how much the longer code. Then you lead feature maps around the code, and gain
-# more.
+# more. At the end you ask that network again and again, and it invents digits.
 #
 # **You will learn** to
 #
@@ -28,10 +28,11 @@
 # - explain a residual block that starts as the identity;
 # - separate the two causes of one gain;
 # - say which shifts of the image a network with strides and a dense code can follow;
-# - say what skip connections carry, and what a decoder that needs them can no longer do.
+# - say what skip connections carry, and what a decoder that needs them can no longer do;
+# - say what a denoiser knows about the density of images, and draw new images with it.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 40<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
-# each of the two trainings took about 4<!--=max(sum(history["seconds"]), sum(skip_history["seconds"])) / 60:.0f--> minutes.
+# each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -71,6 +72,10 @@ blind = False  # train at levels from 0 to twice noise_level, drawn anew for eac
 clip = True  # clip noisy pixels to [0, 1]
 filters = 32  # feature maps at 14 x 14; twice as many at 7 x 7
 code_dim = 128  # size of the code
+lowest_level = 0.03  # DCAE_all_levels: the lowest level of its training noise
+highest_level = 8.0  # DCAE_all_levels: the highest
+all_levels_epochs = 10  # DCAE_all_levels: passes over the training images
+all_levels_batch_size = 128  # DCAE_all_levels: images per gradient step
 seed = 0  # seed of weights, shuffling and training noise
 batch_size = 32  # images per gradient step
 epochs = 10  # passes over the training images
@@ -89,7 +94,7 @@ from dataclasses import replace
 import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
 import keras
 import numpy as np
-from dae_keras import DAE, DCAE, metrics, plots
+from dae_keras import DAE, DCAE, metrics, plots, sampling
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import code_size, markdown_table, read_table, save_results
@@ -314,7 +319,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 # %%
 stages = {"14 × 14 maps": 2, "7 × 7 maps": 4, "code": -1}
 inside = keras.Model(model.encoder.inputs, [model.encoder.layers[number].output for number in stages.values()])
-maps = inside.predict(noisy[:1], verbose=0)[0].astype("float32")[0].transpose(2, 0, 1)[:32, ..., None]  # (32, 14, 14, 1)
+maps = np.asarray(inside(noisy[:1])[0], "float32")[0].transpose(2, 0, 1)[:32, ..., None]  # (32, 14, 14, 1)
 maps = (maps - maps.min(axis=(1, 2), keepdims=True)) / (np.ptp(maps, axis=(1, 2), keepdims=True) + 1e-6)
 columns = min(8, len(maps))
 maps = maps[: len(maps) // columns * columns]
@@ -387,8 +392,8 @@ assert with_skips.count_params() == model.count_params(), "adding must not cost 
 
 # %% [markdown]
 # With 9,536<!--=code_size(with_skips)--> values for an image of 784 pixels there is **no compression**. Nor can the decoder **turn a code into a
-# digit** on its own: it needs feature maps as well, and those come from an image. What this network can do is
-# restore.
+# digit** on its own: it needs feature maps as well, and those come from an image. Its decoder alone invents nothing.
+# Whether the whole network can, encoder and decoder together, is a question for the end of this notebook.
 #
 # **Predict before you run:** the convolutions brought a decibel or more<!--?min(by_convolutions) > 1-->. How much do the skips add, with no extra
 # weights?
@@ -529,6 +534,126 @@ for shift in (0, 4):
 # layers have met them in one place only, and what they tell the decoder about a digit elsewhere is wrong. Translation
 # is built in locally, in the convolutions; a network with a dense code as a whole has to learn it.
 #
+# ## What a denoiser knows
+#
+# No decoder here can draw a digit from nothing. The denoiser as a whole can. To see why, ask what the *best* answer to
+# a noisy image says about images. Let $y = x + \sigma e$, with $e$ from $N(0, 1)$ for each pixel, and nothing clipped.
+# All images $x$ that could lie behind $y$ add up to the density of noisy images,
+#
+# $$p(y) = \int p(x)\, g(y - x)\, dx\,, \qquad g(u) \propto e^{-\lVert u \rVert^2 / 2 \sigma^2}\,.$$
+#
+# The gradient of the bell is $\nabla g(y - x) = \frac{x - y}{\sigma^2}\, g(y - x)$. Put it under the integral and divide by
+# $p(y)$: on the right stands the mean of $x - y$ over all that could lie behind $y$, so that
+# $\nabla \log p(y) = \frac{1}{\sigma^2}\,(E[x \mid y] - y)$, or
+#
+# $$E[x \mid y] = y + \sigma^2\, \nabla \log p(y)\,.$$
+#
+# The left side is the best answer a denoiser can give, by squared error and by cross-entropy alike. So **what the best
+# denoiser changes is a step uphill**, to where images are more likely (Robbins 1956; Miyasawa 1961; Efron 2011). A trained
+# denoiser is an estimate of that gradient, the **score** (Vincent 2011), though nobody has ever told it a density.
+#
+# Test the identity where both sides are known: "images" of a single number, -1 with probability 0.3 and 1 with 0.7. The left
+# side by counting: the mean of all $x$ whose $y$ fell close to a place. The right side by the formula.
+#
+# **Predict before you run:** at $y = 0$, halfway between the two, is the best answer 0?
+
+# %%
+level, generator = 0.5, np.random.default_rng(0)
+x = generator.choice([-1.0, 1.0], 2_000_000, p=[0.3, 0.7])
+y = x + level * generator.standard_normal(x.size)
+places = np.linspace(-1.5, 1.5, 7)
+
+
+def log_density(place):
+    return np.log(0.3 * np.exp(-(((place + 1) / level) ** 2) / 2) + 0.7 * np.exp(-(((place - 1) / level) ** 2) / 2))
+
+
+counted = np.array([x[np.abs(y - place) < 0.01].mean() for place in places])
+score = (log_density(places + 1e-4) - log_density(places - 1e-4)) / 2e-4
+by_the_score = places + level**2 * score
+assert np.allclose(counted, by_the_score, atol=0.03), "both sides of the identity should agree"
+lines = zip(places, counted, by_the_score, strict=True)
+Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y + level² · score": f"{c:.2f}"} for a, b, c in lines]))
+
+# %% [markdown]
+# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.40<!--=counted[3]:.2f-->: the slope points to the more frequent of the two.
+#
+# ## A denoiser that invents
+#
+# Follow the slope, then. Start from pure noise, so strong that no image would show through, and go down the levels. At
+# each one ask the denoiser $D$, and keep of what it would take away only as much as the next level has:
+#
+# $$x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))\,.$$
+#
+# The idea is Song and Ermon's (2019). `dae_keras/sampling.py` asks once more at the end of each step and goes in the mean of
+# both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
+#
+# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.03<!--=settings.lowest_level:.2f--> to
+# 8<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
+# the network divides its input by its root mean square (`scaled=True`), so that it sees the same amount of light at every
+# level. Batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
+
+# %% tags=["nbval-ignore-output"]
+finished = settings.model_path.with_name("DCAE_all_levels.keras") if settings.model_path else None
+all_levels = replace(
+    settings,
+    **{"noise": "gaussian", "clip": False, "blind": False},
+    epochs=settings.all_levels_epochs,
+    batch_size=settings.all_levels_batch_size,
+    load_model_path=str(finished) if finished and finished.is_file() else "",
+)
+set_up(all_levels)
+ends = settings.lowest_level, settings.highest_level
+pairs = training_pairs(batches(images.train, all_levels.batch_size, all_levels.seed), all_levels, ends)
+evenly = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1)  # a level for each validation image
+inventor = DCAE(model.filters, model.code_dim, skips=True, scaled=True)
+inventor_validation = evaluation_pair(images.validation, all_levels, level=evenly)
+inventor, inventor_history = train(inventor, pairs, inventor_validation, all_levels, name="DCAE_all_levels")
+
+# %% [markdown]
+# Is it still a good denoiser? Compare it with the network that was trained for nothing but the noise of this notebook, on the noise of each.
+
+# %%
+unclipped, _ = evaluation_pair(images.test, all_levels)
+inventor_restored = inventor.predict(unclipped, batch_size=1000, verbose=0)
+inventor_scores = metrics.measure(clean, inventor_restored)
+seen = inventor.predict(inventor_validation[0], batch_size=1000, verbose=0)
+inventor_scores["validation_psnr"] = float(metrics.psnr(inventor_validation[1], seen).mean())
+results = {"origin": clean, "noisy": unclipped, "reconstructed": inventor_restored}
+save_results(inventor, all_levels, results, inventor_scores, inventor_history, name="DCAE_all_levels")
+kinds = {noise_text(settings): noisy, noise_text(all_levels): unclipped}
+by_kind = {
+    name: {kind: metrics.psnr(clean, network.predict(batch, batch_size=1000, verbose=0)).mean() for kind, batch in kinds.items()}
+    for name, network in {"DCAE with skips": with_skips, "DCAE at all levels": inventor}.items()
+}
+if trained_here:
+    assert 20.2 < inventor_scores["psnr"] < 20.8, "the PSNR of the DCAE at all levels lies outside the expected range"
+Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, psnr in found.items()} for name, found in by_kind.items()]))
+
+# %% [markdown]
+# On its own ground the specialist is ahead: at level 0.5, unclipped, knowing all levels costs 0.76<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. On clipped
+# noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that makes the black background grey.
+#
+# Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
+
+# %%
+pure_noise = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
+steps = {f"{count} steps": sampling.sample(inventor, 10, count, settings.seed, *ends) for count in (2, 5, 10)}
+first = {"pure noise": 0.5 + 0.2 * pure_noise / settings.highest_level, "its first answer": inventor.predict(pure_noise, verbose=0)}
+plots.image_rows(first | steps, "From pure noise to digits")
+
+# %% [markdown]
+# *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, some with a hint of a digit.
+# After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
+# slightly smoother. One or two are well-drawn strokes that belong to no digit.*
+#
+# A single answer is the mean of everything that could lie behind the noise, hence the blot. But it is also a direction,
+# and a step that way leaves noise that hides less. No step draws a random number: the noise at the start decides which
+# digit appears.
+#
+# So a network whose decoder cannot generate can generate, as a denoiser. Notebook 5 measures how well, beside the
+# variational autoencoder, and whether it only copies the training images.
+#
 # ## Exercises
 #
 # The first three take a minute or less each; exercises 4 and 5 train one network each. Give such a run a folder of its
@@ -597,5 +722,7 @@ for shift in (0, 4):
 #   none, and misleads the decoder.
 # - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
+# - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and
+#   again, from pure noise down, the network with skips invents digits.
 #
-# Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and can invent digits.
+# Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and invents digits in a single step from a short code.

@@ -102,7 +102,7 @@ from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.results import markdown_table, read_table, save_results
 from dae_keras.settings import Settings, course_folder
-from dae_keras.training import load_checkpoint, set_up, train
+from dae_keras.training import load_checkpoint, set_up, steps_at_once, train
 from IPython.display import Code, Markdown, display
 from keras import ops
 from scipy.special import softmax
@@ -193,6 +193,7 @@ network = {
     "importance_samples": settings.importance_samples,
     "warm_up_steps": round(settings.kl_warm_up * len(pairs)),
 }
+tf.distribute.experimental_set_strategy(None)  # the steps by hand that follow are for one device
 model = VAE(**network)
 z_mean, z_log_var = model.encoder(noisy[:5])
 print(f"{model.count_params():,} weights")
@@ -388,7 +389,7 @@ kl = generative.kl_per_dimension(code_mean, code_log_var)  # (10000, 20)
 kl_by_dimension = kl.mean(axis=0)
 active = generative.active_units(code_mean)
 order = np.argsort(kl_by_dimension)[::-1]
-share = 100 * active / settings.latent_dim
+share = 100 * active / code_mean.shape[1]
 print(f"{share:.1f} % of the latent dimensions are active; together they say {kl_by_dimension.sum():.1f} nats per image")
 bars = {int(dimension): kl_by_dimension[dimension] for dimension in order[:30]}
 plots.bars(bars, "What each latent dimension says", "latent dimension", "KL (nats per image)")
@@ -517,7 +518,7 @@ def train_short(**changes):
     """A plain VAE after a few epochs, without checkpoints or logs."""
     set_up(short)
     small = VAE(**(network | {"warm_up_steps": 0} | changes))
-    small.compile(keras.optimizers.Adam(short.learning_rate), steps_per_execution=64)
+    small.compile(keras.optimizers.Adam(short.learning_rate), steps_per_execution=steps_at_once())
     small.fit(short_pairs, epochs=short.epochs, shuffle=False, verbose=0)
     return small
 
@@ -596,7 +597,7 @@ plots.image_sheet(plain.generate(100, seed=1).numpy(), "100 samples from the pri
 
 # %%
 set_up(settings)
-classifier = digit_classifier()
+classifier = digit_classifier(steps_at_once())
 training_images = as_array(images.train)
 classifier.fit(training_images.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=min(settings.epochs, 5), verbose=0)
 judge = keras.Model(classifier.inputs, [classifier.get_layer("features").output, classifier.outputs[0]])
@@ -623,7 +624,8 @@ count, random = len(explained), np.random.default_rng(settings.seed)
 def quality(batch):
     """Fréchet distance to the test images, and the share (%) of images of which the classifier is confident."""
     features, answers = judged(batch)
-    return generative.frechet_distance(features, test_features), 100 * np.mean(answers.max(axis=1) > 0.9)
+    distance = generative.frechet_distance(features, test_features) if len(batch) > 1 else np.nan  # one image has no covariance
+    return distance, 100 * np.mean(answers.max(axis=1) > 0.9)
 
 
 pixels = random.normal(explained.mean(), explained.std(), explained.shape).clip(0, 1).astype(np.float32)
@@ -673,7 +675,10 @@ decoders = autoencoders | {f"plain VAE, KL weight {weights[0]:g}": short_models[
 
 
 def gaussian_of(codes, number):
-    """New codes (number, d) from the Gaussian with the mean and covariance of these."""
+    """New codes (number, d) from the Gaussian with the mean and covariance of these (n, d)."""
+    if len(codes) <= codes.shape[1]:  # the same distribution, without a covariance of size (d, d)
+        weights = random.normal(size=(number, len(codes))) / np.sqrt(max(1, len(codes) - 1))
+        return codes.mean(axis=0) + weights @ (codes - codes.mean(axis=0))
     covariance = np.atleast_2d(np.cov(codes.T))
     return random.multivariate_normal(codes.mean(axis=0), covariance, number, check_valid="ignore")
 
@@ -687,7 +692,7 @@ for name, autoencoder in decoders.items():
     new_codes = {
         "N(0, I)": random.normal(size=(count, codes.shape[1])),
         "one Gaussian": gaussian_of(codes, count),
-        "a Gaussian per digit": np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own) > 1]),
+        "a Gaussian per digit": np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own)]),
         "midpoints": (test_codes[halves[0]] + test_codes[halves[1]]) / 2,
     }
     for origin, code in new_codes.items():

@@ -13,6 +13,7 @@ import keras
 import nbformat
 import numpy as np
 import pytest
+import reliability
 import tensorflow as tf
 import yaml
 from papermill.exceptions import PapermillExecutionError
@@ -32,6 +33,35 @@ def pytest_configure(config):
     """The first run of the tests prepares MNIST, as a learner's first run does; before the workers start, so that only one does."""
     if not hasattr(config, "workerinput"):
         data.prepare("mnist", REPOSITORY / "data")
+
+
+# ------------------------------------------------------------------------ the counts of `make holds`, tests/reliability.py
+
+_COUNTS = {}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reliability", type=Path, metavar="FILE", help="write how many cases of each kind were tried and survived into FILE")
+
+
+def pytest_collection_modifyitems(items):
+    """A test's report carries its kind along, from whatever process."""
+    for item in items:
+        if marker := item.get_closest_marker("kind"):
+            item.user_properties.append(("kind", marker.args[0]))
+
+
+def pytest_runtest_logreport(report):
+    reliability.count(_COUNTS, report)
+
+
+def pytest_sessionfinish(session, exitstatus):
+    file = session.config.getoption("--reliability")
+    if file and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not hasattr(session.config, "workerinput"):
+        file.write_text(reliability.with_counts(file.read_text(encoding="utf-8"), _COUNTS), encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------------------------- the fixtures
 
 
 @pytest.fixture(scope="session")

@@ -127,6 +127,19 @@ def test_the_default_noise_wants_no_strength_beyond_those_tried(mnist):
         assert [each.at_edge for each in baselines.tuned(method, noisy, clean)] == [False, False], method
 
 
+def test_the_nearest_line_is_that_of_least_squares(random_generator):
+    x = random_generator.random(500)
+    y = 0.7 * x + 0.1 * random_generator.random(500)
+    assert baselines._nearest_line(x, y) == pytest.approx(np.polyfit(x, y, 1))
+
+
+@pytest.mark.parametrize("method", baselines.STRENGTHS)
+@pytest.mark.parametrize("grey", [0, 1, 1000])
+def test_where_the_noise_has_left_nothing_to_see_a_debiased_filter_answers_with_the_mean(random_images, method, grey):
+    _, debiased = baselines.tuned(method, np.full_like(random_images[:4], grey), random_images[:4])
+    assert np.allclose(debiased(np.full_like(random_images[:1], grey)), random_images[:4].mean(), atol=1e-3)
+
+
 def test_tuning_finds_the_best_strength_with_and_without_debiasing(monkeypatch):
     # The method answers with the clean image, scaled and shifted, and spoilt by as much as its strength is away from 3.
     generator = np.random.default_rng(0)

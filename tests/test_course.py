@@ -263,6 +263,7 @@ def test_a_wrong_value_in_the_last_notebooks_file_stops_the_first(refused, small
     assert "05_compare.yaml: run_dir = 1.5" in message
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -282,6 +283,7 @@ def test_a_wrong_parameter_file(refused, small_course, content, said):
     assert said in message
 
 
+@pytest.mark.kind("damaged files")
 def test_a_parameter_file_that_is_no_utf_8(refused, small_course):
     (small_course / "params" / "full" / "02_dae.yaml").write_bytes("run_dir: r\u00e9sultats\n".encode("latin-1"))
     assert "must be UTF-8" in refused(SettingsError)
@@ -295,6 +297,7 @@ def test_a_parameter_file_is_read_by_yaml_1_2(small_course, executed):
     assert (parameters["epochs"], parameters["noise_level"], parameters["load_model_path"]) == (10, 0.1, "")
 
 
+@pytest.mark.kind("never over an input")
 def test_a_run_never_touches_the_courses_own_notebooks(refused, small_course):
     before = (small_course / "notebooks" / "01_data.ipynb").read_bytes()
     for run_dir in (".", "", "notebooks"):
@@ -326,6 +329,7 @@ def test_a_folder_without_notebooks(refused, small_course, monkeypatch):
     assert str(small_course / "notebooks") in refused(CourseError)
 
 
+@pytest.mark.kind("system faults")
 def test_data_that_is_not_there(refused, monkeypatch):
     def prepare(dataset, data_path):
         raise DataError("no files and no network")
@@ -334,11 +338,13 @@ def test_data_that_is_not_there(refused, monkeypatch):
     assert refused(DataError) == "no files and no network"
 
 
+@pytest.mark.kind("system faults")
 def test_a_checkpoint_that_is_not_there(refused, small_course):
     message = refused(TrainingError, overrides={"load_model_path": "old/DAE.keras"})
     assert str(small_course / "old" / "DAE.keras") in message
 
 
+@pytest.mark.kind("system faults")
 def test_a_gpu_that_is_not_there(refused):
     assert "device = '99': no such GPU" in refused(TrainingError, overrides={"device": 99})
 
@@ -346,6 +352,7 @@ def test_a_gpu_that_is_not_there(refused):
 # ----------------------------------------------------------------------------------------------------------------- dead kernels
 
 
+@pytest.mark.kind("system faults")
 def test_a_kernel_that_dies_is_told_in_words(small_course, monkeypatch):
     def dies(*_, **__):
         raise DeadKernelError("Kernel died")
@@ -371,6 +378,7 @@ def test_the_summary_of_a_part_says_no_more_than_is_there(small_course, executed
     assert [line.split()[0] for line in lines[1:]] == ["notebooks"]
 
 
+@pytest.mark.kind("system faults")
 def test_a_run_folder_of_any_name(small_course, executed):
     run_folder = course.run(overrides={"run_dir": "meine Läufe/$HOME & 数字"})
     assert run_folder == small_course / "meine Läufe/$HOME & 数字"

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.image_classification import mnist as tfds_mnist
 
-from dae_keras import DAE, data
+from dae_keras import DAE, data, dataset_files
 from dae_keras.data import DataError
 from dae_keras.noise import training_pairs
 from dae_keras.settings import Settings
@@ -82,20 +82,20 @@ def test_plain_tfds_loads_what_was_prepared(mnist, repository):
 
 def test_the_checksums_are_those_of_the_files(repository):
     folder = repository / "data" / "MNIST" / "raw"
-    for name, expected in data.SHA256["mnist"].items():
+    for name, expected in dataset_files.SHA256["mnist"].items():
         assert hashlib.sha256(gzip.decompress((folder / f"{name}.gz").read_bytes())).hexdigest() == expected
 
 
 def test_the_checksums_of_kmnist_are_those_of_tfds():
     listed = (Path(tfds.__file__).parent / "url_checksums" / "kmnist.txt").read_text()
-    for name, expected in data.SHA256["kmnist"].items():
+    for name, expected in dataset_files.SHA256["kmnist"].items():
         assert any(name in line and expected in line for line in listed.splitlines())
 
 
 @pytest.mark.parametrize("builder", [tfds_mnist.MNIST, tfds_mnist.FashionMNIST, tfds_mnist.KMNIST])
 def test_tfds_still_calls_the_version_so(builder):
     # `prepare` and `load` look for the finished dataset under this number.
-    assert str(builder.VERSION) == data.VERSION
+    assert str(builder.VERSION) == dataset_files.VERSION
 
 
 # ------------------------------------------------------------------------------------------------------------------ the split
@@ -261,6 +261,7 @@ def test_what_decides_the_images_has_a_cache_of_its_own(load, tmp_path):
     assert len(list((tmp_path / "data" / "cache").iterdir())) == len(changes)
 
 
+@pytest.mark.kind("killed")
 def test_a_cache_cut_off_in_the_middle_is_not_taken_for_whole(load, tmp_path):
     few = {"cache": "disk", "train_images": 3000}
     cache = tmp_path / "data" / "cache"
@@ -290,6 +291,7 @@ data.load(Settings(data_dir={str(tmp_path / "data")!r}, **{few!r}))
     assert sorted(path.name for path in cache.iterdir()) == ["mnist-0-3000", "mnist-0-3001"]
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("damage", ["altered", "truncated", "deleted"])
 def test_a_damaged_cache_is_written_anew(load, tmp_path, damage):
     few = {"cache": "disk", "train_images": 2000}
@@ -299,6 +301,7 @@ def test_a_damaged_cache_is_written_anew(load, tmp_path, damage):
     assert np.array_equal(data.as_array(load(**few).train), images)
 
 
+@pytest.mark.kind("two at once")
 def test_two_runs_that_write_the_same_cache_do_not_disturb_each_other(load, tmp_path, monkeypatch):
     few = {"cache": "disk", "train_images": 500}
     cache = tmp_path / "data" / "cache"
@@ -407,9 +410,9 @@ def file_contents(monkeypatch):
     """Four small files, each with other content, that count as the right ones for MNIST, and four that count as Fashion-MNIST's."""
     contents = {}
     for dataset in ("mnist", "fashion_mnist"):
-        contents[dataset] = {name: f"{dataset} {name} ".encode() * 50 for name in data.FILES}
+        contents[dataset] = {name: f"{dataset} {name} ".encode() * 50 for name in dataset_files.FILES}
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents[dataset].items()}
-        monkeypatch.setitem(data.SHA256, dataset, sums)
+        monkeypatch.setitem(dataset_files.SHA256, dataset, sums)
     return contents
 
 
@@ -423,27 +426,27 @@ def write_files(folder, contents, gzipped=()):
 
 
 @pytest.mark.parametrize("place", ["MNIST/raw", "."])
-@pytest.mark.parametrize("gzipped", [(), data.FILES, data.FILES[:2]], ids=["plain", "gzipped", "mixed"])
+@pytest.mark.parametrize("gzipped", [(), dataset_files.FILES, dataset_files.FILES[:2]], ids=["plain", "gzipped", "mixed"])
 def test_files_gzipped_or_not_are_taken_from_both_places(tmp_path, file_contents, place, gzipped):
     write_files(tmp_path / place, file_contents["mnist"], gzipped)
-    assert data._checked_files("mnist", tmp_path) == file_contents["mnist"]
+    assert dataset_files._checked_files("mnist", tmp_path) == file_contents["mnist"]
 
 
 @pytest.mark.parametrize("level", [1, 9])
 def test_any_gzip_wrapping_will_do(tmp_path, file_contents, level):
     for name, content in file_contents["mnist"].items():
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content, level, mtime=level))
-    assert data._checked_files("mnist", tmp_path) == file_contents["mnist"]
+    assert dataset_files._checked_files("mnist", tmp_path) == file_contents["mnist"]
 
 
 def test_fashion_mnist_has_its_own_folder(tmp_path, file_contents):
     write_files(tmp_path / "MNIST" / "raw", file_contents["mnist"])
     write_files(tmp_path / "FashionMNIST" / "raw", file_contents["fashion_mnist"])
-    assert data._checked_files("fashion_mnist", tmp_path) == file_contents["fashion_mnist"]
+    assert dataset_files._checked_files("fashion_mnist", tmp_path) == file_contents["fashion_mnist"]
 
 
 def test_no_file_at_all_is_no_error(tmp_path):
-    assert data._checked_files("mnist", tmp_path) == {}
+    assert dataset_files._checked_files("mnist", tmp_path) == {}
 
 
 def refusal(dataset, data_path):
@@ -454,17 +457,19 @@ def refusal(dataset, data_path):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("missing", data.FILES)
+@pytest.mark.kind("damaged files")
+@pytest.mark.parametrize("missing", dataset_files.FILES)
 def test_three_of_four_files_are_refused_by_name(tmp_path, file_contents, missing):
     folder = tmp_path / "MNIST" / "raw"
-    write_files(folder, {name: content for name, content in file_contents["mnist"].items() if name != missing}, data.FILES)
+    write_files(folder, {name: content for name, content in file_contents["mnist"].items() if name != missing}, dataset_files.FILES)
     message = refusal("mnist", tmp_path)
     assert f"there is no {missing}" in message
     assert str(folder) in message
 
 
+@pytest.mark.kind("damaged files")
 def test_a_truncated_gzip_file_is_refused_by_name(tmp_path, file_contents):
-    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    write_files(tmp_path, file_contents["mnist"], dataset_files.FILES)
     damaged = tmp_path / "train-images-idx3-ubyte.gz"
     damaged.write_bytes(damaged.read_bytes()[:-20])
     message = refusal("mnist", tmp_path)
@@ -472,8 +477,9 @@ def test_a_truncated_gzip_file_is_refused_by_name(tmp_path, file_contents):
     assert "not a whole gzip file" in message
 
 
+@pytest.mark.kind("damaged files")
 def test_a_gz_file_that_is_none_is_refused_by_name(tmp_path, file_contents):
-    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    write_files(tmp_path, file_contents["mnist"], dataset_files.FILES)
     damaged = tmp_path / "t10k-labels-idx1-ubyte.gz"
     damaged.write_bytes(b"<html>404 Not Found</html>")
     message = refusal("mnist", tmp_path)
@@ -481,18 +487,20 @@ def test_a_gz_file_that_is_none_is_refused_by_name(tmp_path, file_contents):
     assert "not a whole gzip file" in message
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("gzipped", [False, True])
 def test_one_altered_byte_is_refused_with_the_expected_sum(tmp_path, file_contents, gzipped):
     name = "train-labels-idx1-ubyte"
     altered = bytearray(file_contents["mnist"][name])
     altered[100] ^= 1
-    write_files(tmp_path, {**file_contents["mnist"], name: bytes(altered)}, data.FILES if gzipped else ())
+    write_files(tmp_path, {**file_contents["mnist"], name: bytes(altered)}, dataset_files.FILES if gzipped else ())
     message = refusal("mnist", tmp_path)
     assert str(tmp_path / f"{name}{'.gz' if gzipped else ''}") in message
-    assert data.SHA256["mnist"][name] in message
+    assert dataset_files.SHA256["mnist"][name] in message
     assert hashlib.sha256(altered).hexdigest() in message
 
 
+@pytest.mark.kind("damaged files")
 def test_an_altered_byte_of_the_real_files_is_refused(tmp_path, repository):
     shutil.copytree(repository / "data" / "MNIST", tmp_path / "MNIST")
     damaged = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
@@ -504,31 +512,34 @@ def test_an_altered_byte_of_the_real_files_is_refused(tmp_path, repository):
     assert "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" in message
 
 
+@pytest.mark.kind("damaged files")
 def test_swapped_files_are_refused_with_what_they_really_are(tmp_path, file_contents):
     contents = file_contents["mnist"]
     train, test = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
     write_files(tmp_path, {**contents, train: contents[test], test: contents[train]})
     message = refusal("mnist", tmp_path)
     assert f"{tmp_path / train} is not MNIST's {train} but MNIST's {test}" in message
-    assert data.SHA256["mnist"][train] in message
+    assert dataset_files.SHA256["mnist"][train] in message
 
 
 def test_fashion_mnist_under_mnists_name_is_called_by_its_name(tmp_path, file_contents):
-    write_files(tmp_path / "MNIST" / "raw", file_contents["fashion_mnist"], data.FILES)
+    write_files(tmp_path / "MNIST" / "raw", file_contents["fashion_mnist"], dataset_files.FILES)
     assert "is not MNIST's train-images-idx3-ubyte but FashionMNIST's train-images-idx3-ubyte" in refusal("mnist", tmp_path)
 
 
 def test_kmnist_is_checked_as_the_published_gz_file(tmp_path, monkeypatch):
-    stored = {name: gzip.compress(name.encode() * 50) for name in data.FILES}
-    monkeypatch.setitem(data.SHA256, "kmnist", {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in stored.items()})
+    stored = {name: gzip.compress(name.encode() * 50) for name in dataset_files.FILES}
+    monkeypatch.setitem(
+        dataset_files.SHA256, "kmnist", {f"{name}.gz": hashlib.sha256(content).hexdigest() for name, content in stored.items()}
+    )
     folder = tmp_path / "KMNIST" / "raw"
     folder.mkdir(parents=True)
     for name, content in stored.items():
         (folder / f"{name}.gz").write_bytes(content)
-    assert data._checked_files("kmnist", tmp_path) == {name: name.encode() * 50 for name in data.FILES}
+    assert dataset_files._checked_files("kmnist", tmp_path) == {name: name.encode() * 50 for name in dataset_files.FILES}
 
     (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"train-images-idx3-ubyte" * 50, 1))
-    assert data.SHA256["kmnist"]["train-images-idx3-ubyte.gz"] in refusal("kmnist", tmp_path)
+    assert dataset_files.SHA256["kmnist"]["train-images-idx3-ubyte.gz"] in refusal("kmnist", tmp_path)
 
     (folder / "train-images-idx3-ubyte.gz").unlink()
     (folder / "train-images-idx3-ubyte").write_bytes(b"train-images-idx3-ubyte" * 50)
@@ -552,6 +563,7 @@ def data_path(tmp_path, repository):
     return tmp_path / "data"
 
 
+@pytest.mark.kind("killed")
 def test_a_preparation_cut_off_in_the_middle_is_not_taken_for_whole(data_path, raw_mnist, monkeypatch, small_mnist):
     small = tfds_mnist.MNIST._generate_examples
     cut_off = data_path / "mnist-as-it-was"
@@ -585,7 +597,7 @@ def test_a_preparation_cut_off_in_the_middle_is_not_taken_for_whole(data_path, r
 def test_what_is_prepared_is_not_prepared_again(data_path, monkeypatch, small_mnist, capsys):
     data.prepare("mnist", data_path)
     assert str(data_path) in capsys.readouterr().out
-    monkeypatch.setattr(data, "_local_builder", lambda *_: pytest.fail("prepared a second time"))
+    monkeypatch.setattr(dataset_files, "_local_builder", lambda *_: pytest.fail("prepared a second time"))
     data.prepare("mnist", data_path)
     assert capsys.readouterr().out == ""
 
@@ -654,7 +666,7 @@ def test_records_of_the_right_number_but_another_content_are_found_out(data_path
 
 @pytest.mark.kind("bombs")
 def test_a_small_gz_file_that_unpacks_to_very_much_is_refused(tmp_path, file_contents):
-    write_files(tmp_path, file_contents["mnist"], data.FILES)
+    write_files(tmp_path, file_contents["mnist"], dataset_files.FILES)
     bomb = tmp_path / "train-images-idx3-ubyte.gz"
     with gzip.open(bomb, "wb", compresslevel=9) as file:
         for _ in range(200):
@@ -761,6 +773,7 @@ def refused_download(url, dataset, data_path, monkeypatch):
     return str(caught.value), time.perf_counter() - begin + sum(patience)
 
 
+@pytest.mark.kind("system faults")
 @pytest.mark.parametrize(
     "place",
     [
@@ -778,9 +791,10 @@ def test_without_files_and_without_network_it_says_so_within_seconds(place, tmp_
     assert seconds < 20  # TFDS itself would try again for more than three minutes
     assert url in message
     assert str(tmp_path / "MNIST" / "raw") in message
-    assert all(name in message for name in data.FILES)
+    assert all(name in message for name in dataset_files.FILES)
 
 
+@pytest.mark.kind("system faults")
 def test_a_download_that_brings_the_wrong_file_is_refused(tmp_path, monkeypatch):
     class WrongFile(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -806,11 +820,12 @@ def test_a_download_that_brings_the_wrong_file_is_refused(tmp_path, monkeypatch)
     assert not (tmp_path / "mnist" / "3.0.1").exists()
 
 
+@pytest.mark.kind("system faults")
 def test_a_download_that_breaks_off_is_refused(tmp_path, monkeypatch):
     def breaks_off(self, **_):
         raise ConnectionResetError("connection reset by peer")
 
-    monkeypatch.setattr(data, "_check_reachable", lambda *_: None)
+    monkeypatch.setattr(dataset_files, "_check_reachable", lambda *_: None)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", breaks_off)
     with pytest.raises(DataError, match="download of mnist failed: connection reset by peer") as caught:
         data.prepare("mnist", tmp_path)

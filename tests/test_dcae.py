@@ -32,6 +32,21 @@ class TestContractWithSkips(ModelContract):
             assert not np.allclose(model.decoder(parts), whole, atol=1e-3)
 
 
+class TestContractScaled(TestContractWithSkips):
+    small = {"filters": 3, "code_dim": 7, "skips": True, "scaled": True}  # noqa: RUF012
+
+
+def test_scaled_it_sees_the_same_image_in_any_light(random_images):
+    scaled, plain = DCAE(3, 7, skips=True, scaled=True), DCAE(3, 7, skips=True)
+    assert scaled.count_params() == plain.count_params()
+    plain.set_weights(scaled.get_weights())
+    images = random_images - 0.5
+    of_mean_square_1 = images / np.sqrt(np.mean(images**2, axis=(1, 2, 3), keepdims=True))
+    for factor in (0.1, 1, 100):
+        assert np.allclose(scaled(factor * images), plain(of_mean_square_1), atol=1e-4)
+    assert np.isfinite(scaled(np.zeros((2, 28, 28, 1), np.float32))).all()
+
+
 def test_a_skip_connection_adds_the_maps_and_no_weights(random_images):
     with_skips, without = DCAE(3, 7, skips=True), DCAE(3, 7)
     assert with_skips.count_params() == without.count_params()

@@ -10,7 +10,7 @@ from dae_keras import denoise
 from dae_keras.denoise import denoise_files
 from dae_keras.models import DAE
 from dae_keras.noise import add_noise
-from dae_keras.pictures import PictureError
+from dae_keras.picture_files import PictureError
 from dae_keras.plots import tiled
 from dae_keras.settings import Settings
 from dae_keras.training import TrainingError
@@ -189,17 +189,20 @@ def refused(tmp_path, monkeypatch):
     return refuse
 
 
+@pytest.mark.kind("any picture")
 def test_a_missing_picture_is_refused_before_anything_is_written(tmp_path, refused, digit):
     good = saved(tmp_path / "good.png", digit)
     assert refused([good, tmp_path / "missing.png"]) == f"{tmp_path / 'missing.png'}: there is no such file"
 
 
+@pytest.mark.kind("any picture")
 def test_what_is_no_picture_is_refused_before_anything_is_written(tmp_path, refused, digit):
     good, bad = saved(tmp_path / "good.png", digit), tmp_path / "bad.png"
     bad.write_text("no picture")
     assert refused([good, bad]).startswith(f"{bad} is not a PNG, JPEG, TIFF, WebP or BMP file")
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize("other", ["other/seven.png", "seven.jpg", "Seven.png"])
 def test_two_pictures_of_one_name_are_refused_before_anything_is_written(tmp_path, refused, digit, other):
     (tmp_path / "other").mkdir()
@@ -207,6 +210,7 @@ def test_two_pictures_of_one_name_are_refused_before_anything_is_written(tmp_pat
     assert "two inputs are called seven" in refused(pictures)
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize("link", [False, True])
 def test_a_result_never_overwrites_an_input(tmp_path, model, digit, link):
     pictures = [saved(tmp_path / "a.png", digit), saved(tmp_path / "a_noisy.png", digit // 2)]
@@ -219,6 +223,7 @@ def test_a_result_never_overwrites_an_input(tmp_path, model, digit, link):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["a.png", "a_noisy.png", *(["b.png"] if link else [])])
 
 
+@pytest.mark.kind("never over an input")
 def test_an_earlier_result_is_replaced_and_another_file_is_not(tmp_path, model, digit):
     picture = saved(tmp_path / "a.png", digit)
     list(denoise_files("unused", [picture], tmp_path))
@@ -234,6 +239,7 @@ def test_an_earlier_result_is_replaced_and_another_file_is_not(tmp_path, model, 
         list(denoise_files("unused", [picture, tmp_path / "a_input.png"], tmp_path))
 
 
+@pytest.mark.kind("system faults")
 @pytest.mark.parametrize(
     ("out", "reason"),
     [
@@ -260,17 +266,20 @@ def test_a_folder_that_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch, d
     assert "\0" not in said
 
 
+@pytest.mark.kind("system faults")
 def test_a_folder_that_may_not_be_written_is_refused(tmp_path, model, digit, monkeypatch):
     monkeypatch.setattr(denoise.os, "access", lambda path, mode: False)  # as root, everything may be written
     with pytest.raises(PictureError, match="you may not write in"):
         list(denoise_files("unused", [saved(tmp_path / "digit.png", digit)], tmp_path / "out"))
 
 
+@pytest.mark.kind("system faults")
 def test_a_picture_whose_result_has_too_long_a_name_is_refused_before_anything_is_written(tmp_path, refused, digit):
     long = saved(tmp_path / f"{'y' * 235}.png", digit)
     assert "File name too long" in refused([saved(tmp_path / "good.png", digit), long])
 
 
+@pytest.mark.kind("system faults")
 def test_a_full_disk_is_said_in_one_line_and_leaves_no_half_file(tmp_path, model, digit, monkeypatch):
     def full(path, write):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -281,6 +290,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_no_half_file(tmp_path, model
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.kind("damaged files")
 def test_weights_that_are_no_numbers_are_refused(tmp_path, digit):
     spoilt = DAE(hidden_dim=8, latent_dim=2)
     weights = spoilt.get_weights()
@@ -299,6 +309,7 @@ def test_a_missing_model_is_refused_before_anything_is_written(tmp_path, digit):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.kind("damaged files")
 def test_a_model_from_elsewhere_is_refused_before_anything_is_written(tmp_path, digit):
     picture = saved(tmp_path / "digit.png", digit)
     keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")

@@ -21,6 +21,7 @@ MODELS = {
     "DAE": lambda: DAE(hidden_dim=16, latent_dim=3),
     "DCAE": lambda: DCAE(filters=4, code_dim=8),
     "DCAE_skip": lambda: DCAE(filters=4, code_dim=8, skips=True),
+    "DCAE_all_levels": lambda: DCAE(filters=4, code_dim=8, skips=True, scaled=True),
     "VAE": lambda: VAE(hidden_dim=16, latent_dim=3),
 }
 OUT = {"onnx": "model.onnx", "tflite": "model.tflite", "saved_model": "model"}
@@ -141,6 +142,7 @@ def test_a_difference_below_the_tolerance_passes_and_is_told(tmp_path, checkpoin
     assert 3e-6 < float(said.split()[-1]) < 6e-6  # a quarter of it after the sigmoid
 
 
+@pytest.mark.kind("damaged files")
 def test_a_model_that_gives_no_numbers_is_refused(tmp_path):
     model = MODELS["DAE"]()
     # Finite weights, but their products are not, and the differences of these are no numbers.
@@ -153,6 +155,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path):
     assert names(tmp_path) == ["DAE.keras"]
 
 
+@pytest.mark.kind("killed")
 @pytest.mark.parametrize("export_format", OUT)
 def test_an_interrupted_export_leaves_nothing(tmp_path, checkpoint, monkeypatch, export_format):
     def interrupted(self, path, **_):

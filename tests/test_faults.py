@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -288,3 +289,61 @@ def test_a_second_run_in_one_folder_waits_and_names_the_first(started):
 
 def test_the_way_out_of_sigterm_is_that_of_ctrl_c():
     assert issubclass(Terminated, KeyboardInterrupt)
+
+
+# --------------------------------------------------------------------------------------------------------------- permissions
+
+
+@pytest.fixture
+def as_a_user(small_course, repository):
+    """Runs the command in the small course as one to whom permissions apply, root or not: the finished process."""
+    (small_course / "data").symlink_to(repository / "data")
+    # A superuser who may no longer pass over permissions.
+    prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all"] if os.geteuid() == 0 else []
+    if prefix and not shutil.which(prefix[0]):
+        pytest.skip("needs setpriv, of util-linux")
+    closed = []
+
+    def run(*arguments, closing=(), mode=0o555):
+        for path in closing:
+            closed.append((path, path.stat().st_mode))
+            path.chmod(mode)
+        command = [*prefix, sys.executable, "-m", "dae_keras.cli", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        return subprocess.run(command, cwd=small_course, env=environment, capture_output=True, text=True, timeout=120)
+
+    yield run
+    for path, mode in closed:
+        path.chmod(mode)
+
+
+@pytest.mark.slow
+@pytest.mark.kind("system faults")
+@pytest.mark.parametrize("what", ["run_dir", "hidden run_dir", "load_model_path", "--out"])
+def test_what_may_not_be_touched_is_said_in_a_line(as_a_user, small_course, what):
+    closed = small_course / "closed"
+    closed.mkdir()
+    DAE(8, 2).save(closed / "DAE.keras")
+    shutil.copy(closed / "DAE.keras", "DAE.keras")
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save("digit.png")
+    arguments, closing, mode = {
+        "run_dir": (("run", "--only", "01_data", "-p", "run_dir", closed / "mine"), [closed], 0o555),
+        "hidden run_dir": (("run", "--only", "01_data", "-p", "run_dir", closed / "mine"), [closed], 0o000),
+        "load_model_path": (("run", "--only", "02_dae", "-p", "load_model_path", closed / "DAE.keras"), [closed / "DAE.keras"], 0o000),
+        "--out": (("denoise", "--model", "DAE.keras", "digit.png", "--out", closed / "mine"), [closed], 0o555),
+    }[what]
+    done = as_a_user(*arguments, closing=closing, mode=mode)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("dae-keras: "), done.stderr
+    assert str(closed) in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.kind("system faults")
+def test_a_course_that_may_only_be_read_runs_into_another_folder(as_a_user, small_course, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    folders = [small_course, *(path for path in small_course.rglob("*") if path.is_dir() and not path.is_symlink())]
+    done = as_a_user("run", "-p", "run_dir", elsewhere / "runs", closing=folders)
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "runs" / "comparison.csv").is_file()

@@ -13,6 +13,7 @@ MODELS = {
     "DAE": lambda: DAE(hidden_dim=8, latent_dim=3),
     "DCAE": lambda: DCAE(filters=2, code_dim=3),
     "DCAE_skip": lambda: DCAE(filters=2, code_dim=3, skips=True),
+    "DCAE_all_levels": lambda: DCAE(filters=2, code_dim=3, skips=True, scaled=True),
     "VAE": lambda: VAE(hidden_dim=8, latent_dim=3),
     "VAE, k = 5": lambda: VAE(hidden_dim=8, latent_dim=3, importance_samples=5),
     "KerasBlog": KerasBlog,

@@ -58,7 +58,8 @@ def uninterrupted(repository, tmp_path_factory):
     return results(folder), time.perf_counter() - begin
 
 
-def test_stopped_at_random_moments_the_course_ends_with_the_same_numbers(repository, tmp_path, uninterrupted):
+def test_stopped_at_random_moments_the_course_ends_with_the_same_numbers(repository, tmp_path, uninterrupted, record_property):
+    record_property("cases", MOMENTS)
     expected, seconds = uninterrupted
     scratch, folder = tmp_path / "scratch", tmp_path / "run"
     scratch.mkdir()

@@ -40,7 +40,7 @@ def holder(tmp_path):
 def test_the_second_waits_for_the_first_and_says_for_whom(tmp_path, holder, capsys):
     first = holder(1)
     with locks.alone(tmp_path, "run", "run here"):
-        assert first.wait(timeout=5) == 0  # it has come out by itself
+        assert first.wait(timeout=60) == 0  # it has come out by itself
     said = capsys.readouterr().out
     assert said.startswith(f"Waiting to run here: process {first.pid} on ")
     assert said.count("\n") == 1

@@ -207,6 +207,17 @@ def test_blind_training_draws_a_level_for_each_image_from_0_to_twice_the_level(b
     assert np.array_equal(levels, again)
 
 
+def test_levels_are_drawn_for_each_image_log_uniformly(black_batches):
+    settings = Settings(blind=True, clip=False)
+    levels = np.concatenate(epochs_of(training_pairs(black_batches, settings, (0.03, 8)), 10)).std(axis=(1, 2, 3))
+    assert 0.028 < levels.min() < 0.05  # a standard deviation of 784 numbers is right within a few per cent
+    assert 5 < levels.max() < 8.5
+    # Of the logarithm as many in each quarter.
+    assert np.histogram(np.log(levels), bins=4, range=np.log((0.029, 8.3)))[0] / len(levels) == pytest.approx([0.25] * 4, abs=0.06)
+    again = np.concatenate(epochs_of(training_pairs(black_batches, settings, (0.03, 8)), 10)).std(axis=(1, 2, 3))
+    assert np.array_equal(levels, again)
+
+
 @pytest.mark.parametrize("noise", ["salt_and_pepper", "masking", "speckle", "none"])
 def test_blind_training_works_with_each_noise(noise, black_batches):
     (noisy,) = epochs_of(training_pairs(black_batches, Settings(noise=noise, noise_level=0.5, blind=True)), 1)
@@ -307,7 +318,7 @@ def test_noisy_mnist_measures_what_the_reference_numbers_say(mnist):
 
 
 def test_the_noise_in_words():
-    assert noise_module.noise_text(Settings()) == "gaussian noise of level 0.5, clipped"
+    assert noise_module.noise_text(Settings()) == "Gaussian noise of level 0.5, clipped"
     assert noise_module.noise_text(Settings(noise="speckle", noise_level=1, clip=False)) == "speckle noise of level 1, not clipped"
 
 

@@ -145,7 +145,7 @@ def test_the_full_profile_is_the_settings_defaults(name):
 def test_the_quick_profile_is_smaller_and_nothing_else(name):
     settings = Settings.from_parameters(yaml.safe_load(parameter_file("quick", name).read_text()))
     changed = {key: value for key, value in settings.as_dict().items() if value != DEFAULTS[key]}
-    sizes = {"train_images", "validation_images", "test_images", "epochs", "filters"}
+    sizes = {"train_images", "validation_images", "test_images", "epochs", "filters", "all_levels_epochs"}
     assert set(changed) <= {"run_dir", *sizes}
     for key in sizes & set(changed):
         assert changed[key] < DEFAULTS[key]

@@ -11,7 +11,7 @@ from dae_keras import metrics, results
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.settings import Settings
-from dae_keras.training import replace_file
+from dae_keras.training import TrainingError, replace_file
 
 
 @pytest.fixture
@@ -70,8 +70,11 @@ def test_metrics_json_holds_the_numbers_and_all_that_they_depend_on(saved, setti
 
 def test_metrics_json_can_be_read_back(saved, settings):
     assert results.read_metrics(settings.run_path, "DAE") == json.loads((saved[0] / "metrics.json").read_text())
-    with pytest.raises(FileNotFoundError, match="VAE_test"):
+    with pytest.raises(TrainingError, match=r"VAE_test.*No such file.*04_vae"):
         results.read_metrics(settings.run_path, "VAE")
+    (saved[0] / "metrics.json").write_text('{"psnr": 1')
+    with pytest.raises(TrainingError, match=r"results of DAE cannot be read .*02_dae"):
+        results.read_metrics(settings.run_path, "DAE")
 
 
 def test_a_loaded_model_has_no_seconds(settings, images):

@@ -94,6 +94,7 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
     assert type(value) is type(expected)
 
 
+@pytest.mark.kind("any parameter")
 @pytest.mark.parametrize(
     ("name", "given", "said"),
     [
@@ -107,7 +108,7 @@ def test_a_value_takes_the_type_of_its_field(name, given, expected):
         ("epochs", [3], "a whole number, at least 1"),
         ("epochs", float("inf"), "a whole number, at least 1"),
         pytest.param("epochs", 10**400, "a whole number, at least 1", id="epochs-more-than-a-float-holds"),
-        ("batch_size", 55_001, "a whole number, at least 1, at most 55,000"),
+        ("batch_size", 8_193, "a whole number, at least 1, at most 8,192"),
         ("train_images", 60_000, "a whole number, at least 1, at most 59,900"),
         ("test_images", 99, "a whole number, at least 100, at most 10,000"),
         ("seed", -1, "a whole number, at least 0, at most 2,147,483,647"),
@@ -152,6 +153,25 @@ def test_a_wrong_value_is_refused_with_its_name_the_value_and_what_is_allowed(na
 def test_training_and_validation_images_must_not_overlap():
     assert refusal(train_images=59_000).startswith("train_images = 59000 and validation_images = 5000: there are 60,000 for both")
     assert Settings(train_images=59_000, validation_images=1_000).train_images == 59_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"hidden_dim": 16_384, "latent_dim": 4_096}, "hidden_dim = 16384, latent_dim = 4096, hidden_layers = 1: together they make 227,"),
+        ({"hidden_dim": 4_000, "hidden_layers": 16}, "hidden_dim = 4000, latent_dim = 20, hidden_layers = 16: together they make 486,"),
+        ({"batch_size": 8_192, "filters": 64}, "batch_size = 8192, filters = 64: together they make 524,288 feature maps a step"),
+        ({"batch_size": 8_192, "importance_samples": 13}, "batch_size = 8192, importance_samples = 13: together they make 106,496 samples"),
+    ],
+)
+def test_sizes_that_together_take_more_memory_than_there_is_are_refused(sizes, said):
+    assert refusal(**sizes).startswith(said)
+    for name, value in sizes.items():
+        assert Settings(**{name: value}) or name == "hidden_layers"
+
+
+def test_a_large_batch_of_few_images_is_a_small_one():
+    assert Settings(batch_size=8_192, filters=256, importance_samples=1_000, train_images=100)
 
 
 def test_several_problems_come_in_one_message():
@@ -292,6 +312,7 @@ def test_another_project_with_notebooks_and_params_is_not_taken_for_the_course(t
     assert course_folder() == repository
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize(
     "run_dir",
     ["", ".", "/", "..", "notebooks", "notebooks/mine", "params", "data", "data/runs", "tests", "runs/../notebooks"],
@@ -301,6 +322,7 @@ def test_a_run_folder_that_is_or_holds_a_part_of_the_course_is_refused(course, r
         Settings(run_dir=run_dir)
 
 
+@pytest.mark.kind("never over an input")
 @pytest.mark.parametrize("link", ["runs", "runs/mine", "runs/mine/notebooks"])
 def test_a_link_into_the_course_does_not_hide_it(course, link):
     (course / link).parent.mkdir(parents=True, exist_ok=True)
@@ -309,6 +331,7 @@ def test_a_link_into_the_course_does_not_hide_it(course, link):
         Settings(run_dir="runs/mine")
 
 
+@pytest.mark.kind("system faults")
 @pytest.mark.parametrize("path", ["a\0b", "~nobody-has-this-name/x"])
 @pytest.mark.parametrize("name", ["run_dir", "data_dir", "load_model_path"])
 def test_a_path_that_no_system_can_have_is_refused(course, name, path):

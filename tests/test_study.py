@@ -83,7 +83,23 @@ def test_what_the_study_changes_are_parameters_of_the_course():
 def test_an_unknown_study_is_refused_before_any_work(small_course, monkeypatch, capsys):
     monkeypatch.setattr(study, "finished", lambda *_: pytest.fail("worked"))
     assert cli.main(["study", "noise", "seedz"]) == 1
-    assert "unknown study 'seedz': known are seeds, exercises, noise, vae" in capsys.readouterr().err
+    assert "unknown study 'seedz': known are seeds, exercises, noise, vae, samples, memory" in capsys.readouterr().err
+
+
+def test_every_inventor_draws_and_is_judged(small_course, few_images, monkeypatch):
+    monkeypatch.setattr(study, "_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
+    small = {"epochs": 1, "filters": 2, "code_dim": 3, "hidden_dim": 8, "bound_samples": 1}
+    changed = {label: (name, {**changes, **small, "run_dir": f"runs/study/{name}"}) for label, (name, changes) in study.INVENTORS.items()}
+    monkeypatch.setattr(study, "INVENTORS", changed)
+    study.run(["samples"])
+    rows = read_table(small_course / "notebooks" / "tables" / "samples.csv")
+    assert [row["method"] for row in rows] == ["training images", *study.INVENTORS]
+    assert {row["images"] for row in rows} == {"80"}
+    distances = [float(row["Fréchet distance"]) for row in rows]
+    assert min(distances) > 0
+    # Its model saw all levels in training and in validation.
+    record = study.read_metrics(Settings(run_dir="runs/study/DCAE_all_levels").run_path, "DCAE_all_levels")
+    assert record["weights"] == study.ALL_LEVELS["DCAE_all_levels"](Settings(**small), 1).count_params()
 
 
 # ------------------------------------------------------------------------------------------------------------------- denoisers
@@ -259,3 +275,54 @@ def test_a_plain_vae_is_measured_as_a_generative_model(small_course, few_images,
     assert record["loss"] == pytest.approx(record["reconstruction_loss"] + record["kl_loss"], rel=1e-4)
     assert record["frechet_distance"] > 0
     assert 0 <= record["active_units"] <= 3
+
+
+# --------------------------------------------------------------------------------------------------------------------- memory
+
+
+@pytest.fixture
+def small_memory(small_course, few_images, monkeypatch):
+    """The study of memory with 60 training images at most, whose networks copy their input: the list of trainings asked for."""
+
+    class Copy:
+        def predict(self, images, **_):
+            return images
+
+    few = few_images._replace(
+        **{f"{part}_labels": np.arange(len(getattr(few_images, part))) % 10 for part in ("train", "validation", "test")}
+    )
+    calls = []
+    monkeypatch.setattr(study, "load", lambda settings: few._replace(train=few.train[: settings.train_images]))
+    monkeypatch.setattr(study, "finished", lambda name, settings, without=None: calls.append((name, settings, without)))
+    monkeypatch.setattr(study, "load_checkpoint", lambda path: Copy())
+    for name, value in (("KNOWN", {20: 1, 60: 1}), ("KNOWN_WITHOUT", 60), ("WINDOWS", (3,)), ("LOCAL_TESTS", 7), ("MOVED_TESTS", 5)):
+        monkeypatch.setattr(study, name, value)
+    return calls
+
+
+def test_memory_is_measured_by_the_number_of_images_moved_and_without_a_digit(small_course, small_memory, capsys):
+    study.run(["memory"])
+    rows = read_table(small_course / "notebooks" / "tables" / "memory.csv")
+    assert {row["method"] for row in rows} == {"DAE", "DCAE", "exact", "tempered", "local"}
+    assert {(row["training images"], row["left out"]) for row in rows} == {("20", ""), ("60", ""), ("60", "9")}
+    tests = {row["tested on"]: row["test images"] for row in rows if row["method"] == "exact"}
+    assert tests == {"test images": "80", "only 9": "8", "all but 9": "72", "moved by 1": "5", "moved by 2": "5"}
+    assert {row["test images"] for row in rows if row["method"] == "local"} == {"7", "5"}
+    assert [without for _, _, without in small_memory] == [None] * 4 + [9] * 2
+    # What a copy of the noisy image scores does not depend on training, and little on the place.
+    copies = {row["tested on"]: float(row["PSNR"]) for row in rows if row["method"] == "DAE" and not row["left out"]}
+    assert copies["moved by 1"] == pytest.approx(copies["moved by 2"], abs=1e-3)
+
+    capsys.readouterr()
+    study.run(["memory"])  # found, not made again
+    assert "dB" not in capsys.readouterr().out
+    assert read_table(small_course / "notebooks" / "tables" / "memory.csv") == rows
+
+
+def test_a_digit_can_be_left_out_of_training_and_validation(few_images):
+    images = few_images._replace(train_labels=np.arange(60) % 10, validation_labels=np.arange(20) % 10)
+    fewer = study._without(images, 9)
+    assert (len(fewer.train), len(fewer.validation), len(fewer.test)) == (54, 18, 80)
+    assert 9 not in fewer.train_labels
+    assert np.array_equal(fewer.train, images.train[images.train_labels != 9])
+    assert study._without(images, None) is images

@@ -296,6 +296,14 @@ def test_a_batch_that_devices_cannot_share_is_refused():
         training.set_up(Settings(device="all", batch_size=31))
 
 
+@pytest.mark.parametrize(("name", "batch"), [("train_images", 32), ("validation_images", 500), ("test_images", 500)])
+def test_a_last_batch_with_fewer_images_than_devices_is_refused(name, batch):
+    with pytest.raises(TrainingError, match=rf"{name} = {2 * batch + 1}: .*1 would be left .*: choose a multiple of {batch}\."):
+        training.set_up(Settings(device="all", **{name: 2 * batch + 1}))
+    for fine in ({"device": "all", name: 2 * batch + 2}, {"device": "cpu", name: 2 * batch + 1}):
+        training.set_up(Settings(**fine))
+
+
 def test_fewer_validation_images_than_devices_are_refused():
     with pytest.raises(TrainingError, match=r"validation_images = 1: .*at least one for each device, here 2"):
         training.set_up(Settings(device="all", validation_images=1))
@@ -373,6 +381,7 @@ def test_early_stopping_counts_the_epochs_without_a_better_loss(small_settings):
 # ---------------------------------------------------------------------------------------------------- trainings that break off
 
 
+@pytest.mark.kind("killed")
 def test_a_checkpoint_bears_its_name_only_when_the_training_has_finished(small_settings, monkeypatch):
     settings = small_settings(epochs=3)
     checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
@@ -389,6 +398,7 @@ def test_a_checkpoint_bears_its_name_only_when_the_training_has_finished(small_s
     assert files_in(checkpoint.parent) == ["DAE.keras"]
 
 
+@pytest.mark.kind("killed")
 def test_a_second_training_replaces_the_first_but_an_interrupted_third_leaves_its_checkpoint(small_settings, monkeypatch):
     settings = small_settings(epochs=1)
     checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
@@ -415,6 +425,7 @@ def test_a_second_training_replaces_the_first_but_an_interrupted_third_leaves_it
     assert checkpoint.read_bytes() == contents[1]
 
 
+@pytest.mark.kind("numbers")
 def test_a_loss_that_is_not_a_number_stops_the_training_and_leaves_no_checkpoint(small_settings):
     settings = small_settings(epochs=3, learning_rate=0.05)
     with pytest.raises(TrainingError, match=r"loss of DAE became NaN.*learning_rate = 0\.05.*Nothing was saved"):
@@ -422,6 +433,7 @@ def test_a_loss_that_is_not_a_number_stops_the_training_and_leaves_no_checkpoint
     assert files_in(settings.run_path / "checkpoints") == []
 
 
+@pytest.mark.kind("numbers")
 def test_a_validation_loss_that_is_not_a_number_leaves_no_checkpoint_either(small_settings):
     # So it looks when the last step of the only epoch makes the weights infinite: the training loss was taken before it.
     settings = small_settings(epochs=1)
@@ -484,6 +496,7 @@ def test_a_missing_checkpoint_of_another_name_points_to_the_parameter(small_sett
     assert not settings.run_path.exists()
 
 
+@pytest.mark.kind("damaged files")
 def test_another_models_checkpoint_is_refused(finished_run, small_settings):
     settings = small_settings(load_model_path=str(finished_run[0].run_path / "checkpoints" / "VAE.keras"))
     with pytest.raises(TrainingError, match=r"VAE\.keras holds a VAE, not a DAE"):
@@ -491,6 +504,15 @@ def test_another_models_checkpoint_is_refused(finished_run, small_settings):
     assert not settings.run_path.exists()
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_dcae_with_the_other_input_is_refused(small_settings, tmp_path, scaled):
+    path = tmp_path / "DCAE_skip.keras"
+    DCAE(2, 5, skips=True, scaled=scaled).save(path)
+    with pytest.raises(TrainingError, match=f"holds a DCAE {'with' if scaled else 'without'} a scaled input"):
+        training.train(DCAE(2, 5, skips=True, scaled=not scaled), None, None, small_settings(load_model_path=str(path)))
+
+
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize("skips", [False, True])
 def test_a_dcae_of_the_other_kind_is_refused(small_settings, tmp_path, skips):
     path = tmp_path / "DCAE.keras"
@@ -501,6 +523,7 @@ def test_a_dcae_of_the_other_kind_is_refused(small_settings, tmp_path, skips):
     assert not settings.run_path.exists()
 
 
+@pytest.mark.kind("damaged files")
 def test_a_model_from_elsewhere_is_refused(tmp_path):
     keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]).save(tmp_path / "DAE.keras")
     with pytest.raises(TrainingError, match=r"DAE\.keras holds a Sequential, not a DAE"):
@@ -523,6 +546,7 @@ def without_weights(content, path):
             archive.writestr(name, part)
 
 
+@pytest.mark.kind("damaged files")
 @pytest.mark.parametrize(
     "damage",
     [

@@ -1,7 +1,7 @@
 """DCAE: the denoising autoencoder with convolutions in place of the multilayer perceptron."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 
 @keras.saving.register_keras_serializable("dae_keras")
@@ -48,17 +48,22 @@ class DCAE(keras.Model):
         filters: feature maps at 14 x 14; twice as many at 7 x 7.
         code_dim: size of the code.
         skips: whether feature maps go around the code.
+        scaled: whether the encoder first divides each image by its root mean square, so that one network can serve all levels of noise:
+            whatever the level, it sees the same amount of light.
     """
 
-    def __init__(self, filters=32, code_dim=128, skips=False, **kwargs):
+    def __init__(self, filters=32, code_dim=128, skips=False, scaled=False, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.code_dim = code_dim
         self.skips = skips
+        self.scaled = scaled
         conv = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
 
         images = layers.Input((28, 28, 1))
-        large = layers.Conv2D(filters, 5, strides=2, **conv)(images)
+        # The small number keeps a black image from a division by 0.
+        seen = images / ops.sqrt(ops.mean(ops.square(images), axis=(1, 2, 3), keepdims=True) + 1e-8) if scaled else images
+        large = layers.Conv2D(filters, 5, strides=2, **conv)(seen)
         large = ResidualBlock(filters)(large)  # (n, 14, 14, 32)
         small = layers.Conv2D(2 * filters, 3, strides=2, **conv)(large)
         small = ResidualBlock(2 * filters)(small)  # (n, 7, 7, 64)
@@ -90,4 +95,4 @@ class DCAE(keras.Model):
         return self.decoder(self.encoder(images))
 
     def get_config(self):
-        return {"name": self.name, "filters": self.filters, "code_dim": self.code_dim, "skips": self.skips}
+        return {"name": self.name, "filters": self.filters, "code_dim": self.code_dim, "skips": self.skips, "scaled": self.scaled}
