@@ -192,8 +192,8 @@ def stage_demo():
     if not (models / "demo.json").is_file():
         print("site: runs/full has no trained models, so the demo's page says how to make them: make course, then make site")
         return (
-            ":::{note}\nThis copy of the site was built without trained models, so there is nothing to play with yet. In the course's folder, "
-            "`make course` trains them, and `make site` then builds the demo.\n:::"
+            ":::{note}\nThis copy of the site was built without trained models, so there is nothing to play with yet. In the course's "
+            "folder, `make course` trains them, and `make site` then builds the demo.\n:::"
         )
     folder = SOURCE / "_static" / "demo"
     shutil.copytree(models, folder)
@@ -209,22 +209,7 @@ def sphinx():
     html = SITE / "html"
     shutil.rmtree(html, ignore_errors=True)
     options = ["-b", "html", "-q", "-W", "--keep-going", "-d", SITE / "doctrees", "-c", COURSE / "docs"]
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-b",
-        "html",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-d",
-        SITE / "doctrees",
-        "-c",
-        COURSE / "docs",
-        SOURCE,
-        html,
-    ]
+    command = [sys.executable, "-m", "sphinx", *options, SOURCE, html]
     code = subprocess.run(command, env={**os.environ, "SITE_FACTS": str(SITE / "facts.json")}).returncode
     if code == 0:
         trim(html)
@@ -245,6 +230,9 @@ def trim(html):
         names = {icon["name"].strip('"'), *re.findall(r'"([a-z0-9-]+)"', icon["aliases"])}
         return icon[0] if names & used else ""
 
+    # Scripts draw the brands' icons as outlines, so nothing needs their font.
+    style = static / "styles" / "pydata-sphinx-theme.css"
+    style.write_text(re.sub(r"@font-face\s*\{[^}]*fa-brands[^}]*\}", "", style.read_text(encoding="utf-8")), encoding="utf-8")
     icons.write_text(ICON.sub(kept, icons.read_text(encoding="utf-8")), encoding="utf-8")
 
 

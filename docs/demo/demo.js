@@ -84,7 +84,7 @@ const restore = latest(async () => {
   }
   state.restored = restored;
   state.scores = scores;
-  byId("said").textContent = `The four models took ${Math.max(1, Math.round(state.milliseconds))} ms in your browser. The best score is coloured.`;
+  byId("said").textContent = `The four models took ${Math.max(1, Math.round(state.milliseconds))} ms in your browser.`;
   await placeOwnCorner();
 });
 

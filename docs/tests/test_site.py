@@ -295,6 +295,24 @@ def test_a_drawn_digit_is_prepared_restored_and_scored(demo):
 
 
 @with_demo
+def test_a_finger_draws_and_does_not_scroll(visit):
+    page = visit("demo.html", "phone", has_touch=True, is_mobile=True)
+    page.wait_for_selector("#demo[data-state=ready]", timeout=60_000)
+    page.locator("#demo-drawing").scroll_into_view_if_needed()
+    frame, place = page.locator("#demo-drawing").bounding_box(), page.evaluate("scrollY")
+    finger = page.context.new_cdp_session(page)
+    for step in range(12):
+        point = {"x": frame["x"] + frame["width"] * (0.3 + 0.03 * step), "y": frame["y"] + frame["height"] * (0.1 + 0.07 * step)}
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove" if step else "touchStart", "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(500)
+    assert page.evaluate("courseDemo.strokes.length") == 1
+    assert page.evaluate("courseDemo.strokes[0].length") > 5
+    assert page.evaluate("courseDemo.clean.some((pixel) => pixel === 1)")
+    assert page.evaluate("scrollY") == place
+
+
+@with_demo
 def test_ink_is_prepared_as_the_course_prepares_that_of_a_photograph(demo):
     inks = json.loads((SITE / "expected.json").read_text())["inks"]
     assert len(inks) > 3
