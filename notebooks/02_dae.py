@@ -478,7 +478,7 @@ plots.digit_map(
 # ## Learning without clean images
 #
 # Where do clean images come from, when it is the camera that makes the noise? Often there are none, but one can take the same picture
-# twice. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
+# again. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
 # for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it can do is to answer with the mean,
 #
 # $$\mathbb E[\tilde x' \mid \tilde x] = \mathbb E\bigl[\,\mathbb E[\tilde x' \mid x]\,\big|\,\tilde x\bigr] ,$$
