@@ -64,7 +64,7 @@ def test_metrics_json_holds_the_numbers_and_all_that_they_depend_on(saved, setti
     assert record["settings"]["seed"] == 7
     packages = {name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")}
     assert record["versions"] == {"python": platform.python_version(), **packages}
-    assert record["protocol"].startswith("80 test images, salt_and_pepper noise of level 0.25, clipped")
+    assert record["protocol"].startswith("80 test images, salt-and-pepper noise of level 0.25, clipped")
     assert record["protocol"].endswith(metrics.PROTOCOL)
 
 
