@@ -18,7 +18,7 @@
 #
 # **You will** put convolutions in place of the dense layers, gain two decibels<!--?1.8 < whole_gain < 2.5--> over the DAE, and find out how much of
 # that the convolutions brought and how much the longer code. Then you lead feature maps around the code, and gain
-# more. At the end you ask that network again and again, and it invents digits.
+# more. At the end you train that network once more, for all levels of noise, ask it again and again, and it invents digits.
 #
 # **You will learn** to
 #
@@ -581,7 +581,7 @@ Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y 
 #
 # ## A denoiser that invents
 #
-# Follow the slope, then. Start from pure noise, so strong that no image would show through, and go down the levels. At
+# Follow the slope, then. Start from pure noise, so strong that no eye would find an image in it, and go down the levels. At
 # each one ask the denoiser $D$, and keep of what it would take away only as much as the next level has:
 #
 # $$x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))\,.$$

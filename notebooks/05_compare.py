@@ -1195,7 +1195,7 @@ walk_lines = [
 show_table(walk_lines) if walk_lines else None
 
 # %% [markdown]
-# The second question is worth it: five steps with 9 questions end at 4.5<!--=by_walk[5, True]:.1f-->, twenty steps with 20 questions at
+# The second question is worth it<!--?by_walk[5, True] < by_walk[20, False]-->: five steps with 9 questions end at 4.5<!--=by_walk[5, True]:.1f-->, twenty steps with 20 questions at
 # 4.7<!--=by_walk[20, False]:.1f-->. More steps bring little: ten end at 4.2<!--=by_walk[10, True]:.1f-->.
 #
 # ### Does it copy?
