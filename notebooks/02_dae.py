@@ -27,8 +27,8 @@
 # - find the cause of a failure by changing one thing at a time;
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
-# **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 35<!--=minutes_to_read("02_dae")--> minutes to
-# read. Training this notebook's network took 27<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
+# **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 45<!--=minutes_to_read("02_dae")--> minutes to
+# read. Training this notebook's network took 28<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes as long.
 
 # %%
@@ -383,7 +383,7 @@ Markdown(
 # Each of the changes does damage by itself: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
 # 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.0<!--=cost["fluctuations"]:.1f--> dB. But they do not add up: background and contrast together cost
 # 2.7<!--=cost["background and contrast"]:.1f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
-# remedy, and another 0<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
+# remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
 # background, ink and noise go together at its own level, and each departure from that has its price.
 #
@@ -582,7 +582,7 @@ plots.image_rows({name: batch[:8] for name, batch in lesson_rows.items()}, "Lear
 #
 # ## Exercises
 #
-# Training again takes about 27<!--=training_seconds:.0f--> seconds and rewrites the models in `run_dir`, which notebook 5 compares: give your experiments a folder of their own,
+# Training again takes about 28<!--=training_seconds:.0f--> seconds and rewrites the models in `run_dir`, which notebook 5 compares: give your experiments a folder of their own,
 # such as `run_dir = "runs/my_dae"`. Choose by the PSNR on the validation images.
 #
 # 1. Set `latent_dim` to 5, 50 and 100 and run the notebook as far as "How well". Where does the gain fade?
