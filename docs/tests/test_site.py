@@ -371,7 +371,7 @@ def test_a_digit_is_invented_as_the_course_does_it(demo):
         found = np.array(demo.evaluate(asked, [start.tolist(), wanted["levels"]]))
         assert np.abs(found[0] - answers[0, i]).max() < TOLERANCE
         # Each step goes on from the one before, and what the weights' rounding changes grows on the way.
-        assert np.abs(found - answers[:, i]).max() < 100 * TOLERANCE
+        assert np.abs(found - answers[:, i]).max() < 10 * TOLERANCE
 
 
 @with_demo
