@@ -57,7 +57,7 @@ site: $(SITE_READY) $(if $(HAVE_TRAINED),$(SITE)/models/demo.json)  ## build the
 site-test: site  ## open every page of it in Chromium without a window, and use the demo
 	$(SITE)/.venv/bin/pytest -q -p no:cacheprovider -c docs/tests/pytest.ini docs/tests
 
-$(SITE)/models/demo.json: $(TRAINED) docs/demo/export.py dae_keras/export.py $(SITE_READY) $(READY)
+$(SITE)/models/demo.json: $(TRAINED) $(wildcard runs/full/checkpoints/DCAE_all_levels.keras) docs/demo/export.py dae_keras/export.py $(SITE_READY) $(READY)
 	$(BIN)/python docs/demo/export.py
 
 $(SITE_READY): docs/requirements.txt docs/package-lock.json

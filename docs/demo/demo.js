@@ -1,6 +1,6 @@
 // The live demo: what is drawn or chosen, spoilt, restored, scored, at once and in this page alone.
 
-import { loadModels } from "./models.js";
+import { loadInventor, loadModels, walk as walkDown } from "./models.js";
 import { addNoise, draw, psnr } from "./noise.js";
 import { inkOf, prepare } from "./prepare.js";
 
@@ -221,13 +221,47 @@ square.addEventListener("keydown", (event) => {
   move(state.point[0] + step[0], state.point[1] + step[1]);
 });
 
+// --------------------------------------------------------------------------------------------------------------- invented digits
+
+async function invent() {
+  const button = byId("invent");
+  button.disabled = true;
+  try {
+    if (!state.inventor) byId("invent-said").textContent = "Loading one more model …";
+    state.inventor ??= await loadInventor();
+    byId("invent-said").textContent = "";
+    state.invented = [];
+    state.inventions = (state.inventions ?? 0) + 1;
+    const start = draw(1000 * state.inventions + Math.floor(performance.now()) % 1000).normal.map((value) => value * state.levels[0]);
+    byId("steps").replaceChildren();
+    for await (const answer of walkDown(state.inventor, start, state.levels)) {
+      state.invented.push(answer);
+      const canvas = document.createElement("canvas");
+      canvas.width = canvas.height = 28;
+      canvas.className = "demo-pad";
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", `Answer ${state.invented.length} of ${state.levels.length}`);
+      show(canvas, answer);
+      byId("steps").append(canvas);
+      await new Promise((done) => setTimeout(done, 120)); // slow enough to be watched
+    }
+  } catch (error) {
+    byId("invent-said").textContent = `The model could not be loaded: ${error.message}.`;
+    throw error;
+  } finally {
+    button.disabled = false;
+  }
+}
+
+byId("invent").addEventListener("click", invent);
+
 // ------------------------------------------------------------------------------------------------------------------------ start
 
 async function start() {
   const opened = performance.now();
   const loading = loadModels();
   loading.catch(() => {}); // its failure is met below
-  const { digits } = await (await fetch(new URL("demo.json", import.meta.url))).json();
+  const { digits, levels } = await (await fetch(new URL("demo.json", import.meta.url))).json();
   const images = digits.map(({ label, pixels }) => ({
     label,
     image: Float32Array.from(atob(pixels), (character) => character.charCodeAt(0) / 255),
@@ -235,6 +269,8 @@ async function start() {
   const buttons = images.map(addDigit);
   paint();
   buttons[5].click(); // a two
+  state.levels = levels;
+  byId("invention").hidden = !levels;
   state.models = await loading;
   const others = CORNERS.map((label) => images.find((each) => each.label === label).image);
   state.corners = [new Float32Array(20)];

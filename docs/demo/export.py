@@ -17,6 +17,8 @@ COURSE = Path(__file__).resolve().parents[2]
 SITE = COURSE / "build" / "site"
 CHECKPOINTS = COURSE / "runs" / "full" / "checkpoints"
 MODELS = ("DAE", "DCAE", "DCAE_skip", "VAE")
+INVENTOR = "DCAE_all_levels"  # where there is one: a digit invented step by step
+STEPS = 10
 WASM = SITE / "node_modules" / "onnxruntime-web" / "dist" / "ort-wasm-simd-threaded.wasm"
 BITS = 15  # of a weight's 23 bits after the leading one: with fewer, pixels would differ by more than they may
 TOLERANCE = 1e-4
@@ -39,7 +41,7 @@ def main():
     digits = [{"label": int(labels[index]), "pixels": base64.b64encode(images[index].tobytes()).decode()} for index in chosen]
     expected = write_expected(images[chosen[::3]])
     with tempfile.TemporaryDirectory() as temporary:
-        for name in MODELS:
+        for name in [*MODELS, *([INVENTOR] if "walk" in expected else [])]:
             path = Path(temporary, f"{name}.onnx")
             try:
                 print(f"site: {export_model(CHECKPOINTS / f'{name}.keras', 'onnx', path).removeprefix(temporary + '/')}")
@@ -59,7 +61,8 @@ def main():
                 (folder / f"{part}.pack").write_bytes(pack(half.SerializeToString()))
     (folder / "runtime.pack").write_bytes(gzip.compress(WASM.read_bytes(), 9, mtime=0))
 
-    (folder / "demo.json").write_text(json.dumps({"digits": digits}), encoding="utf-8")  # last: it says that all is there
+    facts = {"digits": digits, "levels": expected.get("walk", {}).get("levels")}
+    (folder / "demo.json").write_text(json.dumps(facts), encoding="utf-8")  # last: it says that all is there
     size = sum(path.stat().st_size for path in folder.iterdir())
     print(f"site: the demo's models and runtime come to {size / 1e6:.1f} MB")
     return 0
@@ -131,8 +134,35 @@ def write_expected(clean):
     for name in MODELS:
         restored = np.asarray(load_checkpoint(CHECKPOINTS / f"{name}.keras").predict(noisy, verbose=0), np.float32)
         found["models"][name] = {"pixels": encoded(restored), "psnr": metrics.psnr(clean, restored).tolist()}
+    if (CHECKPOINTS / f"{INVENTOR}.keras").is_file():
+        found["walk"] = a_walk()
     (SITE / "expected.json").write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def a_walk():
+    """Two walks from noise to a digit, as `dae_keras.sampling` makes them: levels, start, and the denoiser's answer at each level."""
+    import numpy as np
+
+    from dae_keras.sampling import falling_levels, walk
+    from dae_keras.training import load_checkpoint
+
+    model = load_checkpoint(CHECKPOINTS / f"{INVENTOR}.keras")
+    levels = falling_levels(STEPS, *trained_between())
+    start = (levels[0] * np.random.default_rng(0).standard_normal((2, 28, 28, 1))).astype(np.float32)
+    answers = np.stack([answer.numpy() for _, answer in walk(lambda images, level: model(images), start, levels)])
+    return {"levels": levels.tolist(), "start": encoded(start), "answers": encoded(answers), "first": encoded(model(start).numpy())}
+
+
+def trained_between():
+    """The levels between which the inventor was trained, as its run says."""
+    written = CHECKPOINTS.parent / f"{INVENTOR}_test" / "metrics.json"
+    if written.is_file():
+        settings = json.loads(written.read_text(encoding="utf-8"))["settings"]
+        return settings["lowest_level"], settings["highest_level"]
+    from dae_keras.settings import Settings
+
+    return Settings().lowest_level, Settings().highest_level
 
 
 def difference_from_keras(model, name, expected):
@@ -140,10 +170,12 @@ def difference_from_keras(model, name, expected):
     import numpy as np
     import onnxruntime
 
-    noisy, wanted = (
-        np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 28, 28, 1)
-        for text in (expected["noisy"], expected["models"][name]["pixels"])
+    asked = (
+        (expected["noisy"], expected["models"][name]["pixels"])
+        if name in MODELS
+        else (expected["walk"]["start"], expected["walk"]["first"])
     )
+    noisy, wanted = (np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 28, 28, 1) for text in asked)
     return np.abs(onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"images": noisy})[0] - wanted).max()
 
 

@@ -30,6 +30,7 @@ async function session(packed) {
 }
 
 const IMAGE = [1, 28, 28, 1];
+const denoise = (model) => (image) => model(image, IMAGE);
 
 // The runtime and all models. Each denoiser takes and gives the 784 pixels of one image; `encode` and `decode` are the VAE's.
 export async function loadModels() {
@@ -43,10 +44,32 @@ export async function loadModels() {
   const [dae, dcae, skip, encoder, decoder] = made;
   const encode = (image) => encoder(image, IMAGE);
   const decode = (code) => decoder(code, [1, code.length]);
-  const denoise = (model) => (image) => model(image, IMAGE);
   return {
     denoisers: { DAE: denoise(dae), DCAE: denoise(dcae), DCAE_skip: denoise(skip), VAE: async (image) => decode(await encode(image)) },
     encode,
     decode,
   };
+}
+
+// The denoiser for all levels, which is fetched only when somebody wants to see it invent.
+export async function loadInventor() {
+  return denoise(await session(await unzipped("DCAE_all_levels.pack")));
+}
+
+// From noise to a digit, down the levels: dae_keras/sampling.py, function walk, with Heun's method. Yields the denoiser's answer at each level.
+export async function* walk(denoiser, start, levels) {
+  const towards = (images, restored, level) => images.map((pixel, i) => (pixel - restored[i]) / level);
+  let images = start;
+  for (const [i, level] of levels.entries()) {
+    const following = levels[i + 1] ?? 0;
+    const restored = Float32Array.from(await denoiser(images));
+    yield restored;
+    let direction = towards(images, restored, level);
+    if (following) {
+      const ahead = images.map((pixel, j) => pixel + (following - level) * direction[j]);
+      const second = towards(ahead, Float32Array.from(await denoiser(ahead)), following);
+      direction = direction.map((value, j) => (value + second[j]) / 2);
+    }
+    images = images.map((pixel, j) => pixel + (following - level) * direction[j]);
+  }
 }

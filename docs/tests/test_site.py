@@ -349,6 +349,32 @@ def test_the_square_decodes_what_lies_between_its_corners(demo):
 
 
 @with_demo
+def test_a_digit_is_invented_as_the_course_does_it(demo):
+    wanted = json.loads((SITE / "expected.json").read_text()).get("walk")
+    if wanted is None:
+        assert demo.locator("#demo-invention").is_hidden()
+        pytest.skip("built without the denoiser for all levels")
+    demo.locator("#demo-invent").click()
+    demo.wait_for_function("courseDemo.invented?.length === courseDemo.levels.length", timeout=30_000)
+    assert demo.locator("#demo-steps canvas").count() == len(wanted["levels"])
+    last = np.array(demo.evaluate("[...courseDemo.invented.at(-1)]"))
+    assert last.max() > 0.9
+    assert np.mean(last < 0.1) > 0.5
+    asked = """async ([start, levels]) => {
+        const { walk } = await import(new URL("_static/demo/models.js", location));
+        const answers = [];
+        for await (const answer of walk(courseDemo.inventor, Float32Array.from(start), levels)) answers.push([...answer]);
+        return answers;
+    }"""
+    starts, answers = floats(wanted["start"]), floats(wanted["answers"], (len(wanted["levels"]), -1, 784))
+    for i, start in enumerate(starts):
+        found = np.array(demo.evaluate(asked, [start.tolist(), wanted["levels"]]))
+        assert np.abs(found[0] - answers[0, i]).max() < TOLERANCE
+        # Each step goes on from the one before, and what the weights' rounding changes grows on the way.
+        assert np.abs(found - answers[:, i]).max() < 10 * TOLERANCE
+
+
+@with_demo
 def test_the_demo_is_quick_and_small(visit, address):
     page = visit("demo.html")
     page.wait_for_selector("#demo[data-state=ready]", timeout=60_000)
