@@ -1,7 +1,9 @@
 """What the test modules share: one prepared MNIST, small image batches, and a session that every test finds as it should be."""
 
+import datetime
 import gzip
 import os
+import platform
 from pathlib import Path
 
 import matplotlib
@@ -58,7 +60,10 @@ def pytest_runtest_logreport(report):
 def pytest_sessionfinish(session, exitstatus):
     file = session.config.getoption("--reliability")
     if file and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not hasattr(session.config, "workerinput"):
-        file.write_text(reliability.with_counts(file.read_text(encoding="utf-8"), _COUNTS), encoding="utf-8")
+        selection = session.config.option.markexpr
+        what = "by `make holds`" if selection == "kind" else f"in the tests that `pytest -m '{selection}'` selects"
+        counted = f"{datetime.date.today()} on Python {platform.python_version()} and TensorFlow {tf.__version__}, {what}."
+        file.write_text(reliability.with_counts(file.read_text(encoding="utf-8"), _COUNTS, counted), encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------------------------- the fixtures

@@ -16,8 +16,10 @@ def count(counts, report):
     tried_and_survived[1] += properties.get("survived", cases if report.passed else 0)
 
 
-def with_counts(text, counts):
-    """The text with these counts in its table; the rows of other kinds stay as they are.
+def with_counts(text, counts, counted=""):
+    """The text with these counts in its table, and with the line that says when and how they were counted.
+
+    The rows of other kinds stay as they are.
 
     Raises:
         ValueError: a kind has no row.
@@ -29,4 +31,6 @@ def with_counts(text, counts):
             raise ValueError(f"there must be one row for the kind {kind!r}, with what is promised; there are {len(rows)}")
         promise = lines[rows[0]].split(" | ", 3)[3]
         lines[rows[0]] = f"| {kind} | {tried:,} | {survived:,} | {promise}"
+    if counted:
+        lines = [f"Counted {counted}" if line.startswith("Counted ") else line for line in lines]
     return "\n".join(lines) + "\n"

@@ -224,6 +224,7 @@ def test_the_numbers_that_nothing_measures_are_those_their_authors_wrote():
     """Sizes, levels, dates: a change of one needs a change of the list too, so that no slip of the pen goes unseen."""
     written = json.loads((REPOSITORY / "tests" / "plain_numbers.json").read_text())
     found = {str(path.relative_to(REPOSITORY)): " ".join(pages.plain_numbers(text)) for path, text in pages.texts().items()}
+    del found["docs/reliability.md"]  # `make holds` writes its numbers
     assert found == written
 
 

@@ -49,6 +49,7 @@ def test_the_counts_take_their_places_and_nothing_else_changes():
     changed = reliability.with_counts(TEXT, {"any parameter": [1200, 1199]})
     assert changed == TEXT.replace("| any parameter | 1 | 0 |", "| any parameter | 1,200 | 1,199 |")
     assert reliability.with_counts(TEXT, {}) == TEXT
+    assert reliability.with_counts(f"{TEXT}Counted never.\n", {}, "today.") == f"{TEXT}Counted today.\n"
 
 
 def test_a_kind_without_a_promise_is_refused():
