@@ -330,7 +330,7 @@ def _write_page(path, notebook, values):
     replace_file(source, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def shrink_pictures(notebook, colours=64):
+def shrink_pictures(notebook, colours=32):
     """Repaint the pictures in an executed notebook with few colours, which halves its size: the committed ones stay under 500 KB."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
