@@ -130,7 +130,7 @@ def test_the_default_noise_wants_no_strength_beyond_those_tried(mnist):
 def test_the_nearest_line_is_that_of_least_squares(random_generator):
     x = random_generator.random(500)
     y = 0.7 * x + 0.1 * random_generator.random(500)
-    assert baselines._nearest_line(x, y) == pytest.approx(np.polyfit(x, y, 1))
+    assert filters._nearest_line(x, y) == pytest.approx(np.polyfit(x, y, 1))
 
 
 @pytest.mark.parametrize("method", baselines.STRENGTHS)

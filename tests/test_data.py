@@ -261,6 +261,7 @@ def test_what_decides_the_images_has_a_cache_of_its_own(load, tmp_path):
     assert len(list((tmp_path / "data" / "cache").iterdir())) == len(changes)
 
 
+@pytest.mark.slow
 @pytest.mark.kind("killed")
 def test_a_cache_cut_off_in_the_middle_is_not_taken_for_whole(load, tmp_path):
     few = {"cache": "disk", "train_images": 3000}
@@ -345,6 +346,7 @@ def test_the_seed_decides_all_epochs_of_a_stream(load, cache):
     assert not np.array_equal(same[1], other[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", STREAMS)
 def test_a_network_trains_on_a_stream(load, cache, small_settings):
     settings = small_settings(cache=cache, train_images=640)
@@ -391,6 +393,7 @@ print(before, most_held_in_an_epoch(images))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_stream_needs_the_same_memory_for_four_times_as_many_images(load, tmp_path):
     script = f"DATA = {str(tmp_path / 'data')!r}\n{MEMORY}"
@@ -690,6 +693,7 @@ data.prepare("mnist", Path(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.kind("two at once")
 def test_two_processes_prepare_one_folder(data_path):
     both = [
@@ -702,6 +706,7 @@ def test_two_processes_prepare_one_folder(data_path):
     assert [path.name for path in (data_path / "mnist").iterdir()] == ["3.0.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.kind("killed")
 def test_a_killed_preparation_leaves_nothing_behind_the_next_one(data_path, tmp_path):
     scratch = tmp_path / "scratch"

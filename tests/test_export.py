@@ -258,6 +258,7 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path, checkpoint, export_for
 # ------------------------------------------------------------------------------------------------------------- dae-keras export
 
 
+@pytest.mark.slow
 def test_the_installed_command_exports_in_float32_and_writes_one_line(tmp_path, random_images):
     # As a process of its own: TFLite logs past Python on its first use, and Keras warns of an optimiser in mixed precision.
     keras.config.set_dtype_policy("mixed_float16")

@@ -9,6 +9,8 @@ from dae_keras import training
 from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 from dae_keras.models.classifier import digit_classifier
 
+pytestmark = pytest.mark.slow
+
 MODELS = {
     "DAE": lambda: DAE(hidden_dim=8, latent_dim=3),
     "DCAE": lambda: DCAE(filters=2, code_dim=3),

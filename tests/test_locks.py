@@ -8,6 +8,8 @@ import pytest
 
 from dae_keras import locks
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sys, time
 from pathlib import Path

@@ -380,6 +380,7 @@ def scaled_only(path):
     return np.clip(np.asarray(Image.fromarray(grey).resize((28, 28), Image.Resampling.LANCZOS)), 0, 1)[..., None]
 
 
+@pytest.mark.slow
 def test_the_classifier_reads_nine_of_ten_photographs(tmp_path, mnist, classifier, record_property):
     # Seeds 1 and 2 served for development; this one was drawn once it was done.
     paths, digits = photographs.many(tmp_path, 150, 2026, mnist.test, mnist.test_labels)

@@ -86,6 +86,7 @@ def test_an_unknown_study_is_refused_before_any_work(small_course, monkeypatch, 
     assert "unknown study 'seedz': known are seeds, exercises, noise, vae, samples, memory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_every_inventor_draws_and_is_judged(small_course, few_images, monkeypatch):
     monkeypatch.setattr(study, "_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
     small = {"epochs": 1, "filters": 2, "code_dim": 3, "hidden_dim": 8, "bound_samples": 1}
