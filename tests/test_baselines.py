@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dae_keras import baselines, metrics
-from dae_keras.baselines import LinearFilter, median
+from dae_keras.baselines import LinearFilter, filters, median
 from dae_keras.noise import evaluation_pair
 from dae_keras.settings import Settings
 

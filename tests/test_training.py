@@ -290,7 +290,7 @@ def test_a_smaller_last_batch_leaves_no_device_idle(small_settings, few_images):
     _, history, _ = trained(small_settings(device="all", train_images=194), (few_images[0][:194], few_images[1][:42]))
     assert np.isfinite(history["loss"] + history["val_loss"]).all()
     # 193 leave one: wherever a notebook takes all of them, a mean over the other device's none would be NaN.
-    with pytest.raises(TrainingError, match="train_images = 193: .* 1 would be left for the last one"):
+    with pytest.raises(TrainingError, match=r"train_images = 193: .* 1 would be left for the last one"):
         training.set_up(small_settings(device="all", train_images=193))
 
 
