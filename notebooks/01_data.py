@@ -174,8 +174,8 @@ if settings.dataset == "mnist" and len(whole_set) == 60_000:
 # ## Four ways to corrupt an image
 #
 # Write $x$ for a clean pixel in $[0, 1]$ and $\tilde x$ for the corrupted one. For every pixel, draw fresh random numbers
-# $\varepsilon \sim \mathcal N(0, 1)$ and $u \sim \mathcal U(0, 1)$. The noise level $\ell$ is a standard deviation for Gaussian noise and
-# speckle, and the share of pixels hit for the other two.
+# $\varepsilon \sim \mathcal N(0, 1)$ and $u \sim \mathcal U(0, 1)$. The noise level $\ell$ is the standard deviation of
+# Gaussian noise, for speckle that of the factor by which a pixel is multiplied, and for the other two the share of pixels hit.
 #
 # | noise | formula | where it comes from |
 # |---|---|---|

@@ -29,7 +29,7 @@
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 45<!--=minutes_to_read("02_dae")--> minutes to
 # read. Training this notebook's network took 28<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
-# the two under "The wrong noise" takes as long.
+# the two under "The wrong noise" takes as long, the short trainings besides less.
 
 # %%
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.

@@ -145,7 +145,8 @@ print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution
 #
 # Between the strides sit **residual blocks** (He, Zhang, Ren and Sun 2015):
 # $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$. A block only has to learn what to add to its input. Here is one in
-# plain Keras. Its second convolution starts at zero, so that a new block changes nothing:
+# plain Keras, without the original's normalisation and without its ReLU after the sum. Its second convolution starts at
+# zero, so that a new block changes nothing:
 
 # %%
 feature_maps = layers.Input((14, 14, 32))

@@ -490,8 +490,8 @@ for targets in ("grey", "dynamic", "static"):
 # - **Static** costs 0.3<!--=value("vae_bounds", "k = 5,000", run="static") - value("vae_bounds", "k = 5,000", run="dynamic"):.1f--> nats against *dynamic* after ten epochs, all else equal:
 #   the model sees one draw of each image only.
 #
-# And our plain VAE, trained on grey targets? Its 95.99<!--=bounds["plain VAE, encoder sees the drawn image"][50]:.2f--> at $k = 50$ on drawn images stand in the
-# table of dynamic draws by right: the likelihood is the decoder's, however it was trained.
+# And our plain VAE, trained on grey targets? Its 95.99<!--=bounds["plain VAE, encoder sees the drawn image"][50]:.2f--> nats at $k = 50$ on drawn images may be compared with the
+# table of dynamic draws: the likelihood is the decoder's, however it was trained.
 #
 # ## When the code falls silent
 #

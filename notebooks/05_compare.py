@@ -960,8 +960,8 @@ title = "Trained for one level, and blind"
 plots.lines([float(level) for level in level_names], specialists | blind, title, "level of the Gaussian noise", "PSNR (dB)")
 
 # %% [markdown]
-# *The figure: five falling curves. The DCAE with skips is on top everywhere; its blind version is just below it, and furthest below at 0.1. So it is,
-# at a lower height, with the DAE. The linear filter starts between the two pairs, meets the DAE's curve at 0.3, and ends lowest.*
+# *The figure: five falling curves. The DCAE with skips is on top everywhere; its blind version is just below it, and furthest below at 0.1. The same
+# holds, lower down, for the DAE. The linear filter starts between the two pairs, meets the DAE's curve at 0.3, and ends lowest.*
 
 # %%
 show_table(
