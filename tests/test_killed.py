@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import nbformat
 import psutil
@@ -24,7 +25,7 @@ LEFT = 1_000_000  # bytes in the temporary folder
 
 def command(run_dir):
     parameters = [part for name, value in {"run_dir": run_dir, **TINY}.items() for part in ("-p", name, str(value))]
-    return [sys.executable, "-m", "dae_keras.cli", "run", "--profile", "quick", *parameters]
+    return [Path(sys.executable).with_name("dae-keras"), "run", "--profile", "quick", *parameters]
 
 
 def results(folder):
@@ -89,6 +90,7 @@ def test_stopped_at_random_moments_the_course_ends_with_the_same_numbers(reposit
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
         stopped += 1
+        print(f"moment {stopped}: {number.name} after {patience:.0f} s", flush=True)
         assert process.returncode == CODES[number], error
         assert error.count(b"\n") <= 2, error
         assert b"Traceback" not in error
