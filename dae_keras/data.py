@@ -68,7 +68,7 @@ def _check_records(settings):
         split = _info(settings).splits[part]
         count = size = 0
         with _damage_told(settings.data_path / settings.dataset, tf.errors.OpError):
-            for records in _files(split).batch(CHUNK).map(tf.strings.length):
+            for records in without_autotuning(_files(split).batch(CHUNK).map(tf.strings.length)):
                 count, size = count + len(records), size + int(tf.reduce_sum(records))
         if (count, size) != (split.num_examples, split.num_bytes):
             promised = f"{split.num_examples:,} of {split.num_bytes:,}"

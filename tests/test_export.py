@@ -8,22 +8,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_models import MODELS
 
 from dae_keras import cli, export
 from dae_keras.export import ExportError, export_model
-from dae_keras.models import DAE, DCAE, VAE
+from dae_keras.models import DAE
 from dae_keras.training import TrainingError
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="exports are tested where the extra `export` is installed")
 
 COMMAND = shutil.which("dae-keras", path=sysconfig.get_path("scripts"))
-MODELS = {
-    "DAE": lambda: DAE(hidden_dim=16, latent_dim=3),
-    "DCAE": lambda: DCAE(filters=4, code_dim=8),
-    "DCAE_skip": lambda: DCAE(filters=4, code_dim=8, skips=True),
-    "DCAE_all_levels": lambda: DCAE(filters=4, code_dim=8, skips=True, scaled=True),
-    "VAE": lambda: VAE(hidden_dim=16, latent_dim=3),
-}
 OUT = {"onnx": "model.onnx", "tflite": "model.tflite", "saved_model": "model"}
 
 

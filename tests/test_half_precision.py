@@ -3,21 +3,17 @@
 import keras
 import numpy as np
 import pytest
+import small_models
 import tensorflow as tf
 
 from dae_keras import training
-from dae_keras.models import DAE, DCAE, VAE, KerasBlog
+from dae_keras.models import VAE, KerasBlog
 from dae_keras.models.classifier import digit_classifier
 
 pytestmark = pytest.mark.slow
 
-MODELS = {
-    "DAE": lambda: DAE(hidden_dim=8, latent_dim=3),
-    "DCAE": lambda: DCAE(filters=2, code_dim=3),
-    "DCAE_skip": lambda: DCAE(filters=2, code_dim=3, skips=True),
-    "DCAE_all_levels": lambda: DCAE(filters=2, code_dim=3, skips=True, scaled=True),
-    "VAE": lambda: VAE(hidden_dim=8, latent_dim=3),
-    "VAE, k = 5": lambda: VAE(hidden_dim=8, latent_dim=3, importance_samples=5),
+MODELS = small_models.MODELS | {
+    "VAE, k = 5": lambda: VAE(hidden_dim=16, latent_dim=3, importance_samples=5),
     "KerasBlog": KerasBlog,
 }
 HALF = ("mixed_float16", "mixed_bfloat16")
