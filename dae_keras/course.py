@@ -155,6 +155,10 @@ def _check_machine(name, settings):
         training.set_up(settings)
     if settings.model_path:
         training.check_checkpoint(settings.model_path, training.LOADED[name], skips=False)
+        # The notebook's further networks are taken from the same folder, where it has them.
+        for model, scaled in training.BESIDE.get(name, {}).items():
+            if settings.model_path.with_name(f"{model}.keras").is_file():
+                training.check_checkpoint(settings.model_path.with_name(f"{model}.keras"), training.LOADED[name], skips=True, scaled=scaled)
     data.prepare(settings.dataset, settings.data_path)
 
 

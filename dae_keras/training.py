@@ -23,6 +23,7 @@ from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that chec
 # Checkpoint: the notebook that trains it.
 MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
 LOADED = {"02_dae": DAE, "03_dcae": DCAE, "04_vae": VAE}  # notebook: the model, without skip connections, that load_model_path replaces
+BESIDE = {"03_dcae": {"DCAE_skip": False, "DCAE_all_levels": True}}  # networks with skips that it takes from the same folder: scaled?
 
 
 class TrainingError(Exception):

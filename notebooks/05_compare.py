@@ -486,20 +486,11 @@ mean_image = flat_training.mean(axis=0)
 _, directions = np.linalg.eigh((flat_training - mean_image).T @ (flat_training - mean_image))  # the main directions come last
 projection = directions[:, -size:] @ directions[:, -size:].T
 
-# The linear filter again, but each pixel sees its own 9 x 9 neighbourhood alone.
-centred = training_noisy.reshape(len(training_noisy), -1) - linear_filter.noisy_mean
-covariance, cross = centred.T @ centred / len(centred) + 1e-3 * np.eye(784, dtype="float32"), centred.T @ flat_training / len(centred)
-row, column = np.divmod(np.arange(784), 28)
-local = np.zeros((784, 784), "float32")
-for place in range(784):
-    near = (abs(row - row[place]) <= 4) & (abs(column - column[place]) <= 4)
-    local[near, place] = np.linalg.solve(covariance[np.ix_(near, near)], cross[near, place])
-
 linear = {
     "mean of the training images": np.broadcast_to(mean_image, flat_noisy.shape),
     f"PCA of the noisy image, {size} dimensions": (flat_noisy - linear_filter.noisy_mean) @ projection + mean_image,
     f"best linear code of {size}": LinearFilter(training_noisy, training_clean, rank=size)(noisy),
-    "own 9 x 9 weights for each place": np.clip((flat_noisy - linear_filter.noisy_mean) @ local + linear_filter.clean_mean, 0, 1),
+    "own 9 x 9 weights for each place": LinearFilter(training_noisy, training_clean, window=9)(noisy),
     "one learned 9 x 9 kernel": np.asarray(keras.ops.conv(noisy, kernel, padding="same")) + constant,
     "linear filter": restored["linear filter"],
     f"PCA of the clean image, {size} dimensions": (flat_clean - mean_image) @ projection + mean_image,

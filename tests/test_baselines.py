@@ -233,6 +233,23 @@ def test_its_weights_are_counted(small_problem):
     assert LinearFilter(*small_problem).weights == 16 * 16 + 16
 
 
+def test_with_a_window_each_pixel_is_the_least_squares_answer_of_its_surroundings(small_problem):
+    noisy, clean = small_problem
+    nearby = LinearFilter(noisy, clean, ridge=0, window=3)
+    corner = LinearFilter(noisy[:, :2, :2], clean[:, 0, 0], ridge=0)
+    inner = LinearFilter(noisy[:, :3, 1:], clean[:, 1, 2], ridge=0)
+    assert np.allclose(nearby(noisy)[:, 0, 0], corner(noisy[:, :2, :2]), atol=1e-10)
+    assert np.allclose(nearby(noisy)[:, 1, 2], inner(noisy[:, :3, 1:]), atol=1e-10)
+    assert nearby.weights == (4 * 4 + 8 * 6 + 4 * 9) + 16
+    assert np.allclose(LinearFilter(noisy, clean, window=7).matrix, LinearFilter(noisy, clean).matrix, atol=1e-8)
+
+
+@pytest.mark.parametrize("wrong", [{"window": 2}, {"window": -1}, {"window": 3, "rank": 2}])
+def test_a_window_is_an_odd_number_of_pixels_without_a_rank(small_problem, wrong):
+    with pytest.raises(ValueError, match="must be an odd number of pixels, without a rank"):
+        LinearFilter(*small_problem, **wrong)
+
+
 # ------------------------------------------------------------------------------------- linear encoder and decoder (reduced rank)
 
 

@@ -49,8 +49,8 @@ AFFORDABLE = {
     "batch_size": (32, 8_192),
     "all_levels_batch_size": (128, 8_192),
     "all_levels_epochs": (1,),
-    "lowest_level": (0.03, 1e-6),
-    "highest_level": (8, 1_000),
+    "lowest_level": (0.05, 1e-6),
+    "highest_level": (4, 1_000),
     "noise_level": (0.5, 0, 0.2, 1, 1_000),
     "learning_rate": (1e-3, 1e-12),  # above 0; with 10 most trainings fail, and those have a test of their own
     "device": ("auto", "cpu", "all"),
@@ -202,7 +202,7 @@ def each_row():
 
 @any_parameter
 @pytest.mark.holds
-@pytest.mark.parametrize(("notebook", "row"), each_row())
+@pytest.mark.parametrize(("notebook", "row"), list(each_row()))
 def test_any_two_values_run_together(run, notebook, row):
     run(notebook, **row)
 
@@ -297,6 +297,16 @@ def test_a_model_of_another_notebook_is_refused_before_any_work(values_for, smal
             values = values_for(notebook, load_model_path=str(small_run / "checkpoints" / f"{name}.keras"))
             with pytest.raises(training.TrainingError, match=rf"{name}.keras holds a {kind}"):
                 course.run("full", [notebook], values)
+
+
+@any_parameter
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("beside", ["DCAE_skip", "DCAE_all_levels"])
+def test_a_damaged_network_beside_the_one_to_load_is_refused_before_any_work(tmp_path, values_for, small_run, beside):
+    shutil.copytree(small_run / "checkpoints", tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / f"{beside}.keras").write_bytes(b"PK damaged")
+    with pytest.raises(training.TrainingError, match=rf"{beside}.keras is not a checkpoint of this course that Keras can read"):
+        course.run("full", ["03_dcae"], values_for("03_dcae", load_model_path=str(tmp_path / "checkpoints" / "DCAE.keras")))
 
 
 @any_parameter
