@@ -100,6 +100,7 @@ from dae_keras import DAE, DCAE, VAE, generative, metrics, plots
 from dae_keras.data import as_array, batches, load
 from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
+from dae_keras.play import CodeWalk, live
 from dae_keras.results import markdown_table, read_table, save_results
 from dae_keras.settings import Settings, course_folder
 from dae_keras.training import load_checkpoint, set_up, steps_at_once, train
@@ -749,6 +750,14 @@ plots.image_sheet(decoded_plane, "The plane of codes, decoded", side, "first lat
 # %% [markdown]
 # *The figure: twelve by twelve images. Neighbours are similar, and digits turn into each other without a seam; in the middle several blend into one
 # blurred shape.*
+#
+# Walk the plane yourself: one slider for each of the two values of the code. (On a printed page, a few steps along each stand in.)
+
+# %%
+live(CodeWalk(plane.decoder, plane.latent_dim, moved=range(2)))
+
+# %% [markdown]
+# *The figure: two rows of five decoded images, from −2 to 2 along the first and along the second value of the code, the other being 0.*
 #
 # ### Walking from digit to digit
 #

@@ -80,6 +80,7 @@ from dae_keras.data import load
 from dae_keras.generative import frechet_distance
 from dae_keras.models.classifier import digit_classifier
 from dae_keras.noise import add_noise, evaluation_pair, noise_text
+from dae_keras.play import NoiseLab, live
 from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
 from dae_keras.sampling import falling_levels, sample, walk
 from dae_keras.settings import Settings, course_folder
@@ -1012,6 +1013,18 @@ show_table(
 #   speckle breaks down all the same. A short code alone does not make a denoiser robust.
 # - **Speckle** has little to remove: there the linear filter, with 22.2<!--=by_kind["linear filter"][3, 3]:.1f--> dB, beats the DAE's 21.7<!--=by_kind["DAE"][3, 3]:.1f-->, and the DCAE with
 #   skips, at 26.2<!--=by_kind["DCAE_skip"][3, 3]:.1f--> dB, beats both.
+#
+# ## With your own hands
+#
+# Choose a digit, a kind of noise and its level, and see what all four models make of it. Where nobody can move a slider, as on a printed page, a
+# figure stands in. Three things to look for: a level from which on *you* cannot read the digit, but a model draws one all the same; a kind of noise that leaves a network
+# helpless; a draw that turns one digit into another.
+
+# %%
+live(NoiseLab(models, images.test[:100]))
+
+# %% [markdown]
+# *The figure: the first test image, a 2, clean, with Gaussian noise of 0.5, and as each of the four models restores it, with the PSNR above.*
 #
 # ## Best and worst
 #

@@ -1,0 +1,94 @@
+"""The sliders of notebooks 4 and 5: what they show, and when."""
+
+import io
+import time
+
+import ipywidgets
+import numpy as np
+import pytest
+import small_models
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dae_keras import metrics, play
+from dae_keras.noise import NOISES, add_noise
+from dae_keras.play import CodeWalk, NoiseLab, live
+
+
+@pytest.fixture
+def lab(random_images):
+    models = {name: small_models.MODELS[name]() for name in ("DAE", "DCAE", "DCAE_skip", "VAE")}
+    return NoiseLab(models, np.round(255 * random_images[:5]).astype(np.uint8)), models
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_the_answers_are_those_of_the_models_for_the_noise_that_was_chosen(lab, kind):
+    lab, models = lab
+    shown = lab.answers(3, kind, 0.4, seed=2)
+    clean = lab.images[3:4].astype(np.float32) / 255
+    noisy = add_noise(clean, kind, 0.4, (2, 3)).numpy()
+    assert list(shown) == ["original", "noisy", *models]
+    assert np.array_equal(shown["original"][0], clean[0])
+    assert shown["original"][1] == np.inf
+    assert np.array_equal(shown["noisy"][0], noisy[0])
+    for name, model in models.items():
+        image, psnr = shown[name]
+        assert np.allclose(image, model.predict(noisy, verbose=0)[0], atol=1e-5)
+        assert psnr == pytest.approx(float(metrics.psnr(clean, image[None])[0]), abs=1e-4)
+
+
+def test_a_share_of_pixels_goes_to_one_and_no_further(lab):
+    shown = lab[0].answers(0, "masking", 1.5)
+    assert shown["noisy"][0].max() == 0
+
+
+def test_a_digit_with_all_its_answers_takes_less_than_a_tenth_of_a_second(lab):
+    lab[0].answers(0)  # compiles
+    seconds = []
+    for level in np.linspace(0.1, 1, 10):
+        begin = time.perf_counter()
+        for image, _ in lab[0].answers(1, "gaussian", level).values():
+            play.png(image)
+        seconds.append(time.perf_counter() - begin)
+    assert min(seconds) < 0.1
+
+
+def test_the_widget_follows_its_sliders(lab):
+    lab, models = lab
+    box = lab.widget()
+    number, kind, level, draw = box.children[0].children
+    before = [answer.children[1].value for answer in box.children[1].children]
+    number.value, kind.value, level.value, draw.value = 2, "salt_and_pepper", 0.3, 1
+    expected = lab.answers(2, "salt_and_pepper", 0.3, seed=1)
+    for answer, old, (name, (image, psnr)) in zip(box.children[1].children, before, expected.items(), strict=True):
+        caption, picture = answer.children
+        assert caption.value == (name if name == "original" else f"{name}: {psnr:.1f} dB")
+        assert picture.value == play.png(image) != old
+    assert len(box.children[1].children) == 2 + len(models)
+
+
+def test_a_png_shows_the_image_enlarged(random_images):
+    picture = Image.open(io.BytesIO(play.png(random_images[0])))
+    assert picture.size == (112, 112)
+    assert np.array_equal(np.asarray(picture)[::4, ::4], np.round(255 * random_images[0, ..., 0]))
+
+
+def test_a_walk_decodes_the_code_that_was_set():
+    vae = small_models.MODELS["VAE"]()
+    walk = CodeWalk(vae.decoder, vae.latent_dim, [1, 0])
+    code = np.zeros((1, vae.latent_dim), np.float32)
+    code[0, 1], code[0, 0] = 0.5, -1.5
+    assert np.allclose(walk.image(0.5, -1.5), vae.decoder.predict(code, verbose=0)[0], atol=1e-6)
+    box = walk.widget()
+    picture, sliders = box.children
+    before = picture.value
+    sliders.children[0].value = 2
+    assert picture.value == play.png(walk.image(2, 0)) != before
+    assert isinstance(walk.figure(), Figure)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_where_nobody_watches_a_figure_stands_in(lab, monkeypatch, watched):
+    assert not play.somebody_watches()  # no notebook at all
+    monkeypatch.setattr(play, "somebody_watches", lambda: watched)
+    assert isinstance(live(lab[0]), ipywidgets.VBox if watched else Figure)
