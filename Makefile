@@ -19,7 +19,6 @@ test-pages: $(READY)
 test-quick: $(READY)
 	rm -rf runs/test
 	$(BIN)/dae-keras run --profile quick -p run_dir runs/test
-	$(BIN)/pytest -q --nbval runs/test/notebooks -o addopts=
 	$(BIN)/pytest -q -m "course or slow"
 	rm -rf runs/test
 
