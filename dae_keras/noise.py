@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from dae_keras.data import HALF_THE_CORES, binarise, without_autotuning
 
+_BLOCK = 10_000  # images of an array that get their noise at a time: a draw for all of them takes six times the memory they take
+
 
 def gaussian(images, level, seed):
     """Additive Gaussian noise: x + level * e, with e from N(0, 1) for every pixel.
@@ -107,6 +109,13 @@ def add_noise(images, noise, level, seed, clip=True):
     Raises:
         KeyError: `noise` is not a name in `NOISES`.
     """
+    if isinstance(images, np.ndarray) and len(images) > _BLOCK:
+        parts = []
+        for first in range(0, len(images), _BLOCK):
+            of_these = slice(first, first + _BLOCK)
+            its_level = level[of_these] if np.ndim(level) else level
+            parts.append(add_noise(images[of_these], noise, its_level, (seed[0], seed[1] + 100 * first), clip))
+        return tf.concat(parts, axis=0)
     noisy = NOISES[noise](tf.convert_to_tensor(images, tf.float32), level, seed)
     return tf.clip_by_value(noisy, 0.0, 1.0) if clip else noisy
 

@@ -421,18 +421,19 @@ show_table(
 
 # %%
 few_noisy, few_clean = training_noisy[:500], training_clean[:500]
-filtered, filter_psnr, filter_lines, at_edge = {}, {}, [], []
+debiased, filter_psnr, filter_lines, at_edge = {}, {}, [], []
 for method in baselines.STRENGTHS:
     name = method.__name__.replace("_", " ")
     line = {"filter": name}
     for kind, tuned_filter in zip(("as it is", "debiased"), baselines.tuned(method, few_noisy, few_clean), strict=True):
-        filtered[name, kind] = tuned_filter(noisy)
-        filter_psnr[name, kind] = float(metrics.psnr(clean, filtered[name, kind]).mean())
+        result = tuned_filter(noisy)
+        filter_psnr[name, kind] = float(metrics.psnr(clean, result).mean())
         line[f"strength, {kind}"] = ", ".join(f"{number:g}" for number in np.atleast_1d(tuned_filter.strength))
         line[f"PSNR, {kind} (dB)"] = f"{filter_psnr[name, kind]:.2f}"
         if tuned_filter.at_edge:
             at_edge.append(f"{name}, {kind}")
-    line["SSIM, debiased"] = f"{metrics.ssim(clean, filtered[name, 'debiased']).mean():.3f}"
+    line["SSIM, debiased"] = f"{metrics.ssim(clean, result).mean():.3f}"
+    debiased[name] = result[:5]
     filter_lines.append(line)
 print("strengths at the edge of what was tried:", "; ".join(at_edge) or "none")
 show_table(filter_lines)
@@ -442,11 +443,7 @@ show_table(filter_lines)
 # has a weight, non-local means a tolerance and the standard deviation of the noise, the wavelets that standard deviation alone.
 
 # %%
-some = slice(0, 5)
-shown_filters = {name: result[some] for (name, kind), result in filtered.items() if kind == "debiased"}
-plots.image_rows(
-    {"original": clean[some], "noisy": noisy[some], **shown_filters}, "What the tuned and debiased filters make of the test images"
-)
+plots.image_rows({"original": clean[:5], "noisy": noisy[:5], **debiased}, "What the tuned and debiased filters make of the test images")
 
 # %% [markdown]
 # *The figure: the originals, the noisy images, and one row per filter. The digits can be made out in all rows, with ragged strokes and in a haze of
@@ -484,7 +481,8 @@ kernel, constant = shared.matrix.reshape(9, 9, 1, 1), shared.clean_mean - shared
 flat_noisy, flat_clean, flat_training = (batch.reshape(len(batch), -1) for batch in (noisy, clean, training_clean))
 size = min(code["DAE"], 784)
 mean_image = flat_training.mean(axis=0)
-_, directions = np.linalg.eigh((flat_training - mean_image).T @ (flat_training - mean_image))  # the main directions come last
+covariance = flat_training.T @ flat_training / len(flat_training) - np.outer(mean_image, mean_image)
+_, directions = np.linalg.eigh(covariance)  # the main directions come last
 projection = directions[:, -size:] @ directions[:, -size:].T
 
 linear = {
@@ -1049,7 +1047,7 @@ for title, chosen in (("worst", ranking[:5]), ("best", ranking[-5:][::-1])):
 
 # %%
 count = max(8, len(clean) // 100)
-squares = np.sum(flat_training**2, axis=1)
+squares = np.einsum("ij,ij->i", flat_training, flat_training)
 groups = {}
 for group, chosen in (("worst", ranking[:count]), ("best", ranking[-count:]), ("every twentieth", np.arange(0, len(clean), 20))):
     own, labels = flat_clean[chosen], images.test_labels[chosen]
@@ -1220,7 +1218,7 @@ show_table(walk_lines) if walk_lines else None
 def nearest_training(batch):
     """The training image nearest to each image (n, 28, 28, 1), and its distance."""
     flat = batch.reshape(len(batch), -1)
-    nearest = np.argmin(np.sum(flat_training**2, axis=1) - 2 * flat @ flat_training.T, axis=1)
+    nearest = np.argmin(squares - 2 * flat @ flat_training.T, axis=1)
     return training_clean[nearest], np.linalg.norm(flat - flat_training[nearest], axis=1)
 
 

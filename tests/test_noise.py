@@ -110,6 +110,17 @@ def test_noise_is_a_pure_function_of_images_level_and_seed(name, random_images):
     assert first.shape == random_images.shape
 
 
+def test_many_images_get_their_noise_in_blocks_each_with_a_draw_of_its_own(monkeypatch, random_images):
+    monkeypatch.setattr(noise_module, "_BLOCK", 20)
+    images = random_images[:50]
+    assert np.array_equal(add_noise(images, "gaussian", 0.5, SEED)[:20], add_noise(images[:20], "gaussian", 0.5, SEED))
+    same = np.repeat(images[:1], 50, axis=0)
+    assert len(np.unique(add_noise(same, "gaussian", 0.5, SEED, clip=False).numpy().reshape(50, -1), axis=0)) == 50
+    levels = np.linspace(0, 1, 50, dtype=np.float32).reshape(-1, 1, 1, 1)
+    spread = (add_noise(same, "gaussian", levels, SEED, clip=False).numpy() - same).std(axis=(1, 2, 3))
+    assert np.allclose(spread, levels.ravel(), rtol=0.15, atol=0)
+
+
 @pytest.mark.parametrize("name", NOISES)
 def test_level_zero_changes_nothing(name, random_images):
     assert np.array_equal(add_noise(random_images, name, 0, SEED), random_images)

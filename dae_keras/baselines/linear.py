@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+_BLOCK = 5_000  # images centred at a time, which saves a copy of them all
+
 
 class LinearFilter:
     """Least squares from noisy to clean images: each clean pixel as a weighted sum of all 784 noisy ones and a constant.
@@ -31,9 +33,11 @@ class LinearFilter:
         if window is not None and (rank is not None or window < 1 or window % 2 == 0):
             raise ValueError(f"window is {window}, but must be an odd number of pixels, without a rank, or None")
         self.noisy_mean, self.clean_mean = noisy.mean(axis=0), clean.mean(axis=0)
-        noisy, clean = noisy - self.noisy_mean, clean - self.clean_mean
-        covariance = noisy.T @ noisy / len(noisy) + ridge * np.eye(noisy.shape[1], dtype=noisy.dtype)
-        cross = noisy.T @ clean / len(noisy)
+        covariance, cross = ridge * np.eye(noisy.shape[1], dtype=noisy.dtype), 0
+        for first in range(0, len(noisy), _BLOCK):
+            seen = noisy[first : first + _BLOCK] - self.noisy_mean
+            covariance += seen.T @ seen / len(noisy)
+            cross = cross + seen.T @ (clean[first : first + _BLOCK] - self.clean_mean) / len(noisy)
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
         self.rank, self.window = rank, window
         if rank is not None:
