@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,jupyter,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -34,7 +34,7 @@
 # The next cell matters on Colab only. The one after it holds this notebook's parameters: change a value and run the notebook again. Every
 # value is checked before anything else happens. The text describes what you see with the values given here.
 
-# %%
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
 import sys
 
@@ -470,8 +470,8 @@ check("masked", masked)
 # %% [markdown]
 # ### Exercise 2 · The mean of a clipped pixel
 #
-# The formula above is for black pixels. Write it for any pixel $x$ in $[0, 1]$ with clipped Gaussian noise. Three values to try it on:
-# `clipped_mean(0, 0.5)` is `lift[0.5]`, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
+# The formula in "What clipping does" is for black pixels. Write it for any pixel $x$ in $[0, 1]$ with clipped Gaussian noise. Three values to
+# try it on: `clipped_mean(0, 0.5)` is 0.1953<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
 # 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
 
 
