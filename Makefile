@@ -33,6 +33,7 @@ holds: $(READY)  ## try every kind of fault, each in many cases, in under an hou
 notebooks: $(READY)  ## run the notebooks at full size for their committed outputs, and bring tables, README and every figure in prose in step
 	$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py
 	$(BIN)/python -m dae_keras.pages 01_data 02_dae 03_dcae 04_vae 05_compare
+	$(BIN)/python -m dae_keras.exercise_copies
 	cp runs/full/denoised.png notebooks/images/
 
 study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about four hours on two cores; then make notebooks

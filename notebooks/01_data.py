@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -34,7 +34,7 @@
 # The next cell matters on Colab only. The one after it holds this notebook's parameters: change a value and run the notebook again. Every
 # value is checked before anything else happens. The text describes what you see with the values given here.
 
-# %%
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
 import sys
 
@@ -83,7 +83,6 @@ from dae_keras.noise import NOISES, add_noise, evaluation_pair, noise_text, trai
 from dae_keras.results import markdown_table
 from dae_keras.settings import Settings
 from IPython.display import Markdown
-from scipy.ndimage import uniform_filter  # noqa: F401  for exercise 3
 from scipy.stats import norm
 
 started = time.perf_counter()
@@ -290,7 +289,7 @@ plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipp
 # all lie between 0 and 1 again, with the highest bar at 0 and a smaller peak at 1, and the dashed line of the mean is further right.*
 #
 # Noise that is clipped is not zero on average: it lifts the background. A filter that averages neighbours removes the randomness but not
-# the lift (exercise 3). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.
+# the lift (exercise 4). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.
 #
 # ## Two metrics
 #
@@ -443,53 +442,105 @@ if settings.noise != "none" and settings.noise_level > 0:
 #
 # ## Exercises
 #
-# Add a cell below and try each before you open the answers. All four use the variables of this notebook; the numbers to hit hold for the
-# parameters as given at the top.
+# The first four you write yourself: open [exercises/01_data.ipynb](../exercises/01_data.ipynb), fill in the stubs, and let `check` tell you what
+# is wrong. Here each task is followed by one solution, in a folded cell; try first. The last two are questions to this notebook: add a
+# cell below and use its variables.
+
+# %% tags=["exercise-start"]
+import numpy as np
+from dae_keras.exercises import check, hint  # noqa: F401
+from scipy.ndimage import uniform_filter
+from scipy.stats import norm
+
+# %% [markdown]
+# ### Exercise 1 · Masking
 #
-# 1. **Clipping, for any pixel.** Write `clipped_mean(x, level)`, the exact mean of a pixel $x$ with clipped Gaussian noise. Check it:
-#    `clipped_mean(0, 0.5)` is `lift[0.5]`, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
-#    0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
-# 2. **A lazy denoiser.** Return a black image whatever the input is. Compute its mean PSNR on the test images from the formula, without
-#    `metrics`; you should get 9.73<!--=metrics.measure(clean, np.zeros_like(clean))["psnr"]:.2f--> dB. Is that better than doing nothing?
-#    What does the comparison say about PSNR?
-# 3. **Blur.** Average each pixel of `clipped` with its neighbours: `uniform_filter(clipped, (1, 3, 3, 1))`. Then subtract `lift[0.5]` and
-#    clip to $[0, 1]$. Measure the PSNR before and after the subtraction: the first should be
-#    12.28<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean():.2f--> dB. How much was the lift worth?
-# 4. **Noise without a trace of the digit.** Compute the correlation between the pixels of `clean` and of
+# Write masking noise. `images` is an array of any shape, `share` the share of pixels that is hit, `random` a NumPy generator, such as
+# `np.random.default_rng(0)`.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def masked(images, share, random):
+    """The images with a share of their pixels, drawn at random, set to 0."""
+    return np.where(random.random(images.shape) < share, 0, images)
+
+
+check("masked", masked)
+
+# %% [markdown]
+# ### Exercise 2 · The mean of a clipped pixel
+#
+# The formula in "What clipping does" is for black pixels. Write it for any pixel $x$ in $[0, 1]$ with clipped Gaussian noise. Three values to
+# try it on: `clipped_mean(0, 0.5)` is 0.1953<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
+# 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def clipped_mean(x, level):
+    """The mean of min(1, max(0, x + level * normal number))."""
+    # The pixel stays between 0 and 1 while the normal number is between a and b; above b it counts as 1.
+    a, b = -x / level, (1 - x) / level
+    return x * (norm.cdf(b) - norm.cdf(a)) + level * (norm.pdf(a) - norm.pdf(b)) + norm.sf(b)
+
+
+check("clipped_mean", clipped_mean)
+
+# %% [markdown]
+# ### Exercise 3 · PSNR
+#
+# Write the PSNR from its formula, without `metrics`: one number for each image. Clip `restored` to $[0, 1]$ first.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def psnr(clean, restored):
+    """PSNR in dB of each image: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
+    errors = np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
+    return -10 * np.log10(errors)
+
+
+check("psnr", psnr)
+
+# %% [markdown]
+# ### Exercise 4 · Blur, and the lift
+#
+# A filter by hand: average each pixel with its eight neighbours (`uniform_filter` of `scipy.ndimage` does that, if you give it the right `size`),
+# then subtract `lift`, the mean of a black pixel under the noise, and clip to $[0, 1]$.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def blurred(noisy, lift):
+    """The noisy images (images, 28, 28, 1), averaged over 3 x 3 pixels and freed from the lift of their background."""
+    return np.clip(uniform_filter(noisy, size=(1, 3, 3, 1)) - lift, 0, 1)
+
+
+check("blurred", blurred)
+
+# %% [markdown]
+# ### Questions
+#
+# 5. **A lazy denoiser.** Return a black image whatever the input is, and measure it with your `psnr` on `clean`: you should get
+#    9.73<!--=metrics.measure(clean, np.zeros_like(clean))["psnr"]:.2f--> dB. Is that better than doing nothing? What does the comparison say
+#    about PSNR? And what is the blur of exercise 4 worth on `clipped`, with and without the lift?
+# 6. **Noise without a trace of the digit.** Compute the correlation between the pixels of `clean` and of
 #    `add_noise(clean, "salt_and_pepper", level, seed=(0, 4))` for the levels 0.5 and 1. At 0.5 it should be
 #    0.341<!--=float(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 0.5, (0, 4)).numpy().ravel())[0, 1]):.3f-->. Why is it what
 #    it is at level 1?
 #
 # <details><summary>Answers</summary>
 #
-# 1. The pixel stays between the limits for $\varepsilon$ from $a = -x/\ell$ to $b = (1 - x)/\ell$. Integrate $x + \ell\,t$ between them, and
-#    add the share of pixels that is clipped to 1:
-#    ```python
-#    def clipped_mean(x, level):
-#        a, b = -x / level, (1 - x) / level
-#        return x * (norm.cdf(b) - norm.cdf(a)) + level * (norm.pdf(a) - norm.pdf(b)) + norm.sf(b)
-#    ```
-# 2. `np.mean(-10 * np.log10(np.mean(np.square(clean), axis=(1, 2, 3))))`. The black image scores
+# 5. The black image scores
 #    0.35<!--=metrics.measure(clean, np.zeros_like(clean))["psnr"] - metrics.measure(clean, clipped)["psnr"]:.2f--> dB more than the noisy one
-#    (`metrics.psnr(clean, clipped).mean()`), in which you can still read the digit<!--?metrics.psnr(clean, np.zeros_like(clean)).mean() > metrics.psnr(clean, clipped).mean()-->.
+#    (`psnr(clean, clipped).mean()`), in which you can still read the digit<!--?metrics.psnr(clean, np.zeros_like(clean)).mean() > metrics.psnr(clean, clipped).mean()-->.
 #    PSNR counts errors over all pixels, and most pixels are black. SSIM is not deceived: the black image scores
 #    0.10<!--=metrics.measure(clean, np.zeros_like(clean))["ssim"]:.2f-->, the noisy one
-#    0.41<!--=metrics.measure(clean, clipped)["ssim"]:.2f-->. That is why the course reports both.
-# 3. After the subtraction it is
-#    14.30<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean():.2f--> dB: the lift was worth
+#    0.41<!--=metrics.measure(clean, clipped)["ssim"]:.2f-->. That is why the course reports both. The blur alone scores
+#    12.28<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean():.2f--> dB, and
+#    14.30<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean():.2f--> dB once the lift is subtracted, which was worth
 #    2.02<!--=float(metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.2f--> dB.
 #    Subtracting a constant is right for the background only: it darkens the strokes, which clipping had darkened already.
-#    ```python
-#    blurred = uniform_filter(clipped, (1, 3, 3, 1))
-#    print(metrics.psnr(clean, blurred).mean(), metrics.psnr(clean, np.clip(blurred - lift[0.5], 0, 1)).mean())
-#    ```
-# 4. At level 1 every pixel is replaced, whatever it was, so the result is independent of the digit: the correlation is 0 within the
+# 6. At level 1 every pixel is replaced, whatever it was, so the result is independent of the digit: the correlation is 0 within the
 #    error of the measurement<!--?abs(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 1, (0, 4)).numpy().ravel())[0, 1]) < 0.005-->.
 #    No denoiser can bring back what is not there.
-#    ```python
-#    for level in (0.5, 1):
-#        print(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", level, seed=(0, 4)).numpy().ravel())[0, 1])
-#    ```
 #
 # </details>
 #

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -31,7 +31,7 @@
 # read. Training this notebook's network took 28<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes as long, the short trainings besides less.
 
-# %%
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
 import sys
 

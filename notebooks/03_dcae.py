@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -34,7 +34,7 @@
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 50<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
 # each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
-# %%
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
 import sys
 

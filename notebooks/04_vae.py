@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   jupytext:
-#     cell_metadata_filter: tags,-all
+#     cell_metadata_filter: tags,jupyter,cellView,-all
 #     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
@@ -32,7 +32,7 @@
 # 70<!--=minutes_to_read("04_vae")--> minutes in all; the break is marked. When this page was made, the whole
 # notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
-# %%
+# %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
 import sys
 

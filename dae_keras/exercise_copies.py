@@ -1,0 +1,112 @@
+"""The learner's copies of the exercises, `exercises/NAME.ipynb`: made from the notebooks, never by hand.
+
+In a notebook's section of exercises a cell with the tag `exercise-start` imports what they need. A cell with the tag `solution` is one
+solution, with the call of `check`; the Markdown cell before it is the task. The copy has the task, the solution as a stub (names, arguments
+and docstrings stay; what they stand for is gone), and, unfolded by a click each, the hints and the solution.
+"""
+
+import ast
+import re
+from itertools import pairwise
+
+import jupytext
+import nbformat
+
+from dae_keras.exercises import EXERCISES
+from dae_keras.pages import CLAIM, FIGURE
+from dae_keras.settings import course_folder
+from dae_keras.training import replace_file
+
+FOLDER = "exercises"
+
+
+def stub(solution):
+    """The code of a solution with its contents taken out.
+
+    Functions and methods keep their line `def` and their docstring, assignments their names.
+    Calls, such as that of `check`, and imports stay.
+    """
+    lines = solution.splitlines()
+    for first, last, text in sorted(_emptied(ast.parse(solution).body), reverse=True):
+        lines[first - 1 : last] = [text] if text else []
+    return "\n".join(lines)
+
+
+def _emptied(body):
+    """What becomes of statements: first line, last line, and the line in their place."""
+    for statement in body:
+        if isinstance(statement, ast.ClassDef):
+            yield from _emptied(statement.body)
+        elif isinstance(statement, ast.FunctionDef):
+            rest = statement.body[1:] if ast.get_docstring(statement) else statement.body
+            # Comments before the first statement of the body tell the solution too.
+            first = (statement.body[0].end_lineno if ast.get_docstring(statement) else statement.body[0].lineno - 1) + 1
+            if rest:
+                yield first, statement.end_lineno, " " * (statement.col_offset + 4) + "...  # your code"
+        elif isinstance(statement, ast.Assign):
+            names = ", ".join(ast.unparse(target) for target in statement.targets)
+            yield statement.lineno, statement.end_lineno, " " * statement.col_offset + f"{names} = ...  # your code"
+
+
+def checked_in(code):
+    """The name of the exercise whose `check` a cell calls."""
+    return re.search(r'^check\("(\w+)"', code, re.M)[1]
+
+
+def solutions(name):
+    """The solutions of a notebook, from its source: dict of exercise to (task, code)."""
+    cells = jupytext.read(course_folder() / "notebooks" / f"{name}.py").cells
+    return {
+        checked_in(cell.source): (before.source, cell.source)
+        for before, cell in pairwise(cells)
+        if "solution" in cell.metadata.get("tags", [])
+    }
+
+
+def learners_copy(name):
+    """The notebook of exercises for a learner, made from a notebook's source."""
+    source = jupytext.read(course_folder() / "notebooks" / f"{name}.py").cells
+    for_colab = next(cell for cell in source if cell.cell_type == "code")
+    (start,) = (cell for cell in source if "exercise-start" in cell.metadata.get("tags", []))
+    title = source[0].source.splitlines()[0].removeprefix("# ")
+    opening = (
+        f"# Exercises: {title}\n\nWrite code where the dots are, and run the cell: `check` says whether it is right, and what is wrong "
+        f"if it is not. Hints and a solution unfold below each exercise. The lesson itself is [{title}](../notebooks/{name}.ipynb)."
+    )
+    new = nbformat.v4
+    cells = [new.new_markdown_cell(opening), new.new_code_cell(for_colab.source), new.new_code_cell(start.source)]
+    for exercise, (task, code) in solutions(name).items():
+        hints = [("Hint " + str(number), text) for number, text in enumerate(EXERCISES[exercise].hints, 1)]
+        code_alone = code[: code.index("\ncheck(")].rstrip()
+        folded = "\n\n".join(
+            f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+            for summary, text in [*hints, ("Solution", f"```python\n{code_alone}\n```")]
+        )
+        cells += [new.new_markdown_cell(_without_marks(task)), new.new_code_cell(stub(code)), new.new_markdown_cell(folded)]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"{name[:2]}-{number:02}"
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return new.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def _without_marks(text):
+    """A task as a learner's copy has it: its numbers stay, the expressions behind them belong to the notebook."""
+    return CLAIM.sub("", FIGURE.sub(lambda match: match["number"] + match["markup"], text)).replace("](0", "](../notebooks/0")
+
+
+def make():
+    """Write every learner's copy.
+
+    Returns:
+        Their folder, `exercises` in the course folder.
+    """
+    folder = course_folder() / FOLDER
+    folder.mkdir(exist_ok=True)
+    for name in dict.fromkeys(each.notebook for each in EXERCISES.values()):
+        text = nbformat.writes(learners_copy(name))
+        replace_file(folder / f"{name}.ipynb", lambda path, text=text: path.write_text(text + "\n", encoding="utf-8"))
+    return folder
+
+
+if __name__ == "__main__":
+    print(make())

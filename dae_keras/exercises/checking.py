@@ -1,0 +1,188 @@
+"""How an answer is judged: called with inputs of its own, and its values compared with the right ones and with those of usual mistakes."""
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class AnswerError(Exception):
+    """The answer is wrong. The message says what is wrong with it, for the learner, and does not give the answer away."""
+
+
+class NoAnswerError(Exception):
+    """There is no answer so far: the stub is as it was."""
+
+
+class ExerciseError(ValueError):
+    """No such exercise, or no such hint. The message says which there are."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise of a notebook.
+
+    Attributes:
+        notebook: its name, such as `01_data`.
+        judge: a function of the answer that raises `AnswerError` or `NoAnswerError`, or returns what is worth saying about a right one.
+        hints: texts, each of which says a little more than the one before.
+    """
+
+    notebook: str
+    judge: Callable
+    hints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `judge` found: `right`, `wrong` or `not yet`, and why."""
+
+    state: str
+    message: str
+
+
+EXERCISES: dict[str, Exercise] = {}
+
+
+def exercise(notebook, *hints):
+    """Register the decorated function as the judge of the exercise of its own name."""
+
+    def register(judge):
+        EXERCISES[judge.__name__] = Exercise(notebook, judge, hints)
+        return judge
+
+    return register
+
+
+def judge(name, answer):
+    """Judge an answer.
+
+    Args:
+        name: of the exercise.
+        answer: what the learner wrote, most often a function.
+
+    Returns:
+        A `Verdict`. Whatever the answer does, an error in it included, is part of the verdict: nothing is raised for it.
+
+    Raises:
+        ExerciseError: there is no exercise of that name.
+    """
+    found = _known(name)
+    try:
+        if answer is None or answer is ...:
+            raise NoAnswerError
+        return Verdict("right", found.judge(answer))
+    except NoAnswerError:
+        return Verdict("not yet", f'fill in the code where the dots are, then run the cell again. Stuck? hint("{name}", 1)')
+    except AnswerError as mistake:
+        return Verdict("wrong", str(mistake))
+
+
+def check(name, answer):
+    """Judge an answer and print the verdict, for use in a notebook: it raises nothing, so that Run All goes on to the next cell."""
+    verdict = judge(name, answer)
+    print(textwrap.fill(f"{name}: {verdict.state}. {verdict.message}", 110, break_long_words=False, break_on_hyphens=False))
+
+
+def hint(name, number=1):
+    """Print a hint: number 1 says least, the last one nearly all.
+
+    Raises:
+        ExerciseError: there is no such exercise, or it has no such hint.
+    """
+    hints = _known(name).hints
+    if number not in range(1, len(hints) + 1):
+        raise ExerciseError(f"hint {number!r} of {name}: it has {len(hints)}, numbered from 1")
+    print(textwrap.fill(f"Hint {number} of {len(hints)}: {hints[number - 1]}", 110))
+
+
+def _known(name):
+    if name not in EXERCISES:
+        raise ExerciseError(f"unknown exercise {name!r}: known are {', '.join(EXERCISES)}")
+    return EXERCISES[name]
+
+
+# --------------------------------------------------------------------------------------------------- for the judges of exercises
+
+
+def result_of(function, *arguments, shape=None, unit="number"):
+    """Call the learner's function; what it returns as an array of float64.
+
+    Args:
+        function: the answer, or a part of it.
+        arguments: for the call; arrays are copied first, and an answer that changes one is a mistake.
+        shape: the right shape, () for one number; None: any.
+        unit: what one value of the result is, for the message: "PSNR of an image".
+
+    Raises:
+        NoAnswerError: it returns None or the dots.
+        AnswerError: it raises, returns no numbers, NaN, or another shape, or changes its input.
+    """
+    given = [np.array(each) if isinstance(each, np.ndarray) else each for each in arguments]
+    returned = attempt(function, *given)
+    for before, after in zip(arguments, given, strict=True):
+        if isinstance(before, np.ndarray) and not np.array_equal(before, after):
+            raise AnswerError("it changes the array that it was given: work on a copy, as x + 1 makes one and x += 1 does not")
+    try:
+        values = np.asarray(returned, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise AnswerError(f"it returns a {type(returned).__name__}, not numbers") from None
+    if shape is not None and values.shape != shape:
+        wanted = f"one {unit}" if shape == () else f"shape {shape}, a {unit} for each entry"
+        raise AnswerError(f"it returns {_shape_in_words(values)}; right is {wanted}. Over which axes do you sum or average?")
+    if np.isnan(values).any():
+        raise AnswerError("some of what it returns is NaN: look for 0 / 0, or the logarithm or root of a negative number")
+    return values
+
+
+def attempt(function, *arguments):
+    """Call the learner's function; an error inside becomes a `AnswerError` that quotes it, and None or the dots `NoAnswerError`."""
+    if not callable(function):
+        raise AnswerError(f"it must be a function; this is a {type(function).__name__}")
+    try:
+        returned = function(*arguments)
+    except Exception as error:  # whatever a learner's code raises
+        said = (str(error).strip().splitlines() or [""])[0][:200]
+        raise AnswerError(f"your code stopped with {type(error).__name__}: {said}") from error
+    if returned is None or returned is ...:
+        raise NoAnswerError
+    return returned
+
+
+def compare(values, right, what, usual_mistakes=None, tolerance=1e-4):
+    """Hold values against the right ones.
+
+    Args:
+        values: what the learner's function returned.
+        right: the right values, of the same shape.
+        what: what they are, for the message, such as "the PSNR".
+        usual_mistakes: dict of message to the values that this mistake gives.
+        tolerance: relative and absolute.
+
+    Raises:
+        AnswerError: they differ; with the mistake's own message where the values are those of one, else with how they differ.
+    """
+
+    def alike(one, other):
+        return np.shape(one) == np.shape(other) and np.allclose(one, other, rtol=tolerance, atol=tolerance)
+
+    right = np.asarray(right, np.float64)
+    if alike(values, right):
+        return
+    for message, wrong in (usual_mistakes or {}).items():
+        if alike(values, wrong):
+            raise AnswerError(message)
+    if alike(values, -right):
+        raise AnswerError(f"{what} has the wrong sign: a minus is missing, or one too many")
+    apart = np.abs(right) > tolerance
+    factors = values[apart] / right[apart] if np.shape(values) == right.shape and apart.any() else np.array([])
+    if factors.size and np.ptp(factors) < 1e-3 * abs(factors.mean()) and alike(values[~apart], right[~apart]):
+        raise AnswerError(f"{what} is {factors.mean():.4g} times what it should be: is there a sum where a mean belongs, or the reverse?")
+    if factors.size and np.ptp(values - right) < 1e-3 * np.abs(values - right).mean():
+        raise AnswerError(f"{what} is {np.mean(values - right):+.4g} off, everywhere by the same: is a term missing, or one too many?")
+    raise AnswerError(f"{what} is not right: the largest difference is {np.abs(values - right).max():.3g}")
+
+
+def _shape_in_words(values):
+    return "one number" if values.ndim == 0 else f"an array of shape {values.shape}"
