@@ -471,7 +471,7 @@ check("masked", masked)
 # ### Exercise 2 · The mean of a clipped pixel
 #
 # The formula in "What clipping does" is for black pixels. Write it for any pixel $x$ in $[0, 1]$ with clipped Gaussian noise. Three values to
-# try it on: `clipped_mean(0, 0.5)` is 0.1953<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
+# try it on: `clipped_mean(0, 0.5)` is 0.1952<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
 # 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
 
 
