@@ -27,7 +27,7 @@
 # - find the cause of a failure by changing one thing at a time;
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
-# **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 45<!--=minutes_to_read("02_dae")--> minutes to
+# **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 60<!--=minutes_to_read("02_dae")--> minutes to
 # read. Training this notebook's network took 28<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes as long, the short trainings besides less.
 
@@ -154,7 +154,31 @@ decoder = keras.Sequential(
 plain = keras.Sequential([encoder, decoder])
 
 # %% [markdown]
-# **Predict before you run:** how many weights does it have? A dense layer from $a$ to $b$ units has $a \cdot b$ weights and $b$ biases.
+# **Predict before you run:** how many numbers does this network learn? (Choose an answer, then unfold it.)
+#
+# <details><summary>A. 1,604<!--=sum(sizes[1:])-->: one for each unit of its layers</summary>
+#
+# No. Those are its biases only. Each unit also has a weight for every unit of the layer before.
+#
+# </details>
+#
+# <details><summary>B. 322,020<!--=encoder.count_params()-->: the decoder uses the encoder's weights the other way round</summary>
+#
+# No. Some autoencoders tie their weights like that, this one does not: encoder and decoder have the same sizes, and learn their own weights.
+#
+# </details>
+#
+# <details><summary>C. 643,200<!--=expected - sum(sizes[1:])-->: each layer joins all its inputs with all its units</summary>
+#
+# No. Nearly: the biases are missing, one for each unit.
+#
+# </details>
+#
+# <details><summary>D. 644,804<!--=expected-->: those, and a bias for each unit</summary>
+#
+# Yes. A dense layer from $a$ to $b$ units has $a \cdot b$ weights and $b$ biases.
+#
+# </details>
 
 # %%
 sizes = [784, settings.hidden_dim, settings.latent_dim, settings.hidden_dim, 784]
@@ -274,7 +298,33 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
 # and 1, and is never told which. It is validated at the usual level.
 #
-# **Predict before you run:** which of the three is best at 0.5? And does the blind one pay for its breadth?
+# **Predict before you run:** which of the three is best at 0.5?
+#
+# <details><summary>A. The one trained at 0.2: it has seen more of the digits</summary>
+#
+# No. It has seen them better, but never anything like what it gets now. Its inputs at 0.5 are unlike those it has learned from, and it comes
+# last<!--?mild[home] < min(own[home], blind[home])-->.
+#
+# </details>
+#
+# <details><summary>B. The one trained at 0.5, with the blind one close behind</summary>
+#
+# Yes. The blind network pays for its breadth, but little<!--?0 < own[home] - blind[home] < 0.4-->.
+#
+# </details>
+#
+# <details><summary>C. The one trained at 0.5, with the blind one far behind: so small a network cannot serve every level</summary>
+#
+# No. The blind one is close behind, though it is no larger.
+#
+# </details>
+#
+# <details><summary>D. The blind one: it has seen 0.5, and much else besides</summary>
+#
+# No. What it learns at other levels is worth a little less at 0.5 than more practice there. It is best above 0.5, where only it has
+# practised<!--?(blind[home + 1 :] > own[home + 1 :]).all()-->.
+#
+# </details>
 
 # %% tags=["nbval-ignore-output"]
 usual = settings if settings.noise != "none" and settings.noise_level > 0 else replace(settings, noise="gaussian", noise_level=0.5)
@@ -345,7 +395,36 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 # background, contrast and fluctuations of the two levels can be combined at will. (Some combinations go slightly beyond 0 or 1, which clipped noise does not.) Ask in both directions: starting from the noise of the training, what
 # does one change cost; and starting from the noise of the test, what does it gain to put one right?
 #
-# **Predict before you run:** which of the three does most of the damage? And what does subtracting the lift gain?
+# **Predict before you run:** at 0.5, the background is brighter than the network trained at 0.2 has ever seen it. What if you subtract the difference from every
+# pixel, before the network sees the image?
+#
+# <details><summary>A. Most of the loss is regained: a grey background is what it has never seen</summary>
+#
+# No. It is one of the things that it has never seen. The ink is another: noise that is clipped darkens it, and the subtraction darkens it once
+# more.
+#
+# </details>
+#
+# <details><summary>B. A little is regained: the fluctuations remain</summary>
+#
+# No. They do remain, but they are not in the way: put background and contrast right *together*, and a good deal is regained, fluctuations or
+# not<!--?gain["background and contrast"] > 1-->.
+#
+# </details>
+#
+# <details><summary>C. Nothing changes: the biases of the first layer take care of a constant</summary>
+#
+# No. They could, if they had been trained with it. They were trained at 0.2, and do not change any more.
+#
+# </details>
+#
+# <details><summary>D. It becomes worse</summary>
+#
+# Yes. It repairs the background and damages the ink, which was too dark already.
+#
+# </details>
+#
+# And which of the three does most of the damage?
 
 # %%
 grey_values = np.repeat(np.arange(256, dtype="float32")[:, None] / 255, 10_000, axis=1)  # every brightness, ten thousand times
@@ -383,7 +462,7 @@ Markdown(
 # Each of the changes does damage by itself: the lifted background alone costs **3.5<!--=cost["background"]:.1f--> dB**, the lower contrast alone
 # 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.0<!--=cost["fluctuations"]:.1f--> dB. But they do not add up: background and contrast together cost
 # 2.7<!--=cost["background and contrast"]:.1f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
-# remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->: the ink, already too dark, gets darker still. Put background and contrast right together, and the network regains
+# remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
 # background, ink and noise go together at its own level, and each departure from that has its price.
 #
@@ -398,6 +477,28 @@ Markdown(
 #   code of this size comes closer to clean images.
 # - **Reduced-rank regression** is the honest rival: the linear map from noisy to clean images through a code of this size with the least squared
 #   error on the training images.
+#
+# **Predict before you run:** which of the three comes closest to the clean test images?
+#
+# <details><summary>A. The DAE</summary>
+#
+# Yes. Its code has no more values than the others', and it sees less than PCA does. But its decoder is not linear: the images that it can draw
+# form a curved surface, not a flat one.
+#
+# </details>
+#
+# <details><summary>B. PCA: it sees the clean images, and even those of the test</summary>
+#
+# No. It finds the flat surface of 20 dimensions that comes closest to them, and that is 17.0<!--=rivals["PCA of clean test images"]["psnr"]:.1f--> dB, no more.
+#
+# </details>
+#
+# <details><summary>C. Reduced-rank regression: least squares has the smallest squared error</summary>
+#
+# No. The smallest of all *linear* maps. What it draws lies on a flat surface too, so it cannot be better than PCA, and it has to get there from
+# noisy images.
+#
+# </details>
 
 # %%
 flat = clean.reshape(len(clean), -1).astype("float64")
@@ -490,7 +591,33 @@ plots.digit_map(
 # So here are five short trainings, on 20,000 images: without and with clipping, with clean and with noisy targets, all with the squared error,
 # and the last one with the absolute error. All are measured against clean validation images, which none has seen in training.
 #
-# **Predict before you run:** how much do noisy targets cost without clipping? With clipping? And does the median help?
+# **Predict before you run:** what do noisy targets cost?
+#
+# <details><summary>A. Much, with clipping and without: a network cannot draw what it has never seen</summary>
+#
+# No. Without clipping it never sees a clean image either, and comes close all the same: none of its targets is clean, but their mean is.
+#
+# </details>
+#
+# <details><summary>B. Much without clipping, little with it: clipped targets are less noisy</summary>
+#
+# No. They are less noisy, but noise that is zero on average costs little. What counts is the mean of the targets, and clipping moves it.
+#
+# </details>
+#
+# <details><summary>C. Little without clipping, much with it</summary>
+#
+# Yes. The network learns the mean of its targets: without clipping the clean image, with clipping a lifted one.
+#
+# </details>
+#
+# <details><summary>D. Little, with clipping and without: the fresh noise cannot be guessed, so it averages out</summary>
+#
+# No. It averages out to its own mean. That is zero only without clipping.
+#
+# </details>
+#
+# And does the absolute error help?
 
 # %%
 import tensorflow as tf
