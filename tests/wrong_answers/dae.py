@@ -107,15 +107,23 @@ WRONG_ANSWERS = {
         (but(NETWORK, (', activation="relu"', "")), "no more than one matrix"),
         (but(NETWORK, ("layers.Dense(latent_dim)", "layers.Dense(latent_dim), layers.Dropout(0.2)")), "no dropout"),
         (but(NETWORK, ("Dense(hidden_dim", "Dense(400"), ("Dense(latent_dim", "Dense(20")), "the same sizes whatever"),
-        (but(NETWORK, ("layers.Input((28, 28, 1)), layers.Flatten()", "layers.Input((784,))")), "given images of shape (4, 28, 28, 1)"),
+        (
+            but(NETWORK, ("layers.Input((28, 28, 1)), layers.Flatten()", "layers.Input((784,))")),
+            "it takes inputs of shape (None, 784)",
+        ),
         (but(NETWORK, ('"sigmoid"', '"softmax"')), "a softmax"),
+        (but(NETWORK, ('"relu"', '"gelu"')), "with a ReLU, no function, a ReLU and a sigmoid"),
+        (f"{NETWORK}\n\n\nplain_dae = plain_dae(400, 20)", "the function that builds it"),
         ("def plain_dae(hidden_dim, latent_dim):\n    return [layers.Flatten(), layers.Dense(hidden_dim)]", "not one Keras model"),
     ],
     "blind_pairs": [
         (but(PAIRS, ("(tf.shape(clean)[0], 1, 1, 1)", "()")), "all images of a batch have the same level"),
         (but(PAIRS, ("0, 2 * sigma", "0, sigma")), "they must run from 0 to 0.2"),
         (but(PAIRS, ("(tf.shape(clean)[0], 1, 1, 1)", "tf.shape(clean)")), "every pixel has a level of its own"),
-        (but(PAIRS, ("tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)", "sigma")), "each must have another"),
+        (
+            but(PAIRS, ("tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)", "sigma")),
+            "every image has noise of level 0.10: each must have",
+        ),
         (
             but(PAIRS, ("tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)", "2 * sigma * np.random.uniform()")),
             "every image has noise of level",
@@ -126,7 +134,7 @@ WRONG_ANSWERS = {
         (but(PAIRS, (" / 255", "")), "divide by 255"),
         (but(PAIRS, (", 0, 1), clean", ", 0, 1), batch")), "divide by 255"),
         (but(PAIRS, ("return tf.clip", "return clean, tf.clip"), (", 0, 1), clean", ", 0, 1)")), "the wrong way round"),
-        (but(PAIRS, (".shuffle(len(images))", "")), "the same order in every epoch"),
+        (but(PAIRS, (".shuffle(len(images))", "")), "the order in which they are given"),
         (but(PAIRS, (".shuffle(len(images)).batch(batch_size)", ".batch(batch_size).shuffle(len(images))")), "shuffle before you batch"),
         (
             but(
@@ -138,8 +146,10 @@ WRONG_ANSWERS = {
             ),
             "the same noise in every epoch",
         ),
+        (but(PAIRS, (".map(pair)", ".map(pair).cache()")), "every epoch brings the same noisy images"),
+        (but(PAIRS, (".batch(batch_size)", ".batch(100)")), "the first batch has 100 images"),
         (but(PAIRS, (".batch(batch_size)", ".batch(batch_size, drop_remainder=True)")), "left out"),
-        (but(PAIRS, (".shuffle(", ".repeat().shuffle(")), "no repeat()"),
+        (but(PAIRS, (".shuffle(", ".repeat().shuffle(")), "is it repeated"),
         (but(PAIRS, ("tf.random.normal(tf.shape(clean))", "tf.random.uniform(tf.shape(clean), -1, 1)")), "not normal"),
         (but(PAIRS, (", 0, 1), clean", ", 0, 1)")), "must be a pair"),
     ],
@@ -154,6 +164,7 @@ WRONG_ANSWERS = {
         (but(PCA, ("[:k]", "[-k:]")), "its first ones lead"),
         (but(PCA, (".reshape(images.shape)", ".reshape(images.shape).clip(0, 1)")), "not to be clipped"),
         (but(PCA, ("[2][:k]", "[2]")), "only k directions"),
+        (but(PCA, ("np.linalg.svd(flat - mean, full_matrices=False)[2][:k]", "np.linalg.eigh(np.cov(flat.T))[1][-k:]")), "are columns"),
     ],
     "reduced_rank": [
         (but(RANK, ("matrix = full @ v.T @ v", "matrix = full")), "its rank is not k yet"),
@@ -161,6 +172,7 @@ WRONG_ANSWERS = {
         (but(RANK, ("svd((noisy - m) @ full", "svd(noisy - m")), "the directions of the noisy images"),
         (but(RANK, ("svd((noisy - m) @ full", "svd(full")), "cut to its k largest singular values"),
         (but(RANK, ("[2][:k]", "[2][-k:]")), "vary least"),
+        (but(RANK, ("[2][:k]", "[2][1 : k + 1]")), "a matrix of rank 4 can reach"),
         (but(RANK, ("c - m @ matrix", "np.zeros(len(c))")), "it is 0, but the means differ"),
         (but(RANK, ("c - m @ matrix", "c")), "does not become the mean clean one"),
         (but(RANK, ("return matrix, c - m @ matrix", "return matrix, c - m @ full")), "that of the full solution"),
