@@ -283,8 +283,8 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 # %% [markdown]
 # Masking and speckle leave all of the background
 # black<!--?still_black["masking"] == still_black["speckle"] == 1 and max(still_black["gaussian"], still_black["salt_and_pepper"]) < 0.8-->.
-# Gaussian noise and salt and pepper hit a pixel whatever its value. How far you can read is for your eyes to say; in the picture, Gaussian noise at 0.5, the course's default,
-# breaks up the border of the stroke but does not hide the digit.
+# Gaussian noise and salt and pepper hit a pixel whatever its value. How far you can read is for your eyes to say; in the picture, Gaussian
+# noise at 0.5, the course's default, breaks up the border of the stroke but does not hide the digit.
 #
 # ## What clipping does
 #
@@ -347,7 +347,8 @@ for name, where in {"black pixels": background, "white pixels": clean == 1, "all
 # %% [markdown]
 # At level 0.5, black becomes 0.195<!--=lift[0.5]:.3f--> on average. The simple formula says 0.199<!--=0.5 * norm.pdf(0):.3f-->; the limit at 1
 # accounts for the small difference, and for a large one at level 1. White loses as much as black
-# gains<!--?abs(1 - clipped[clean == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean rises from 0.13<!--=clean.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
+# gains<!--?abs(1 - clipped[clean == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean
+# rises from 0.13<!--=clean.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
 
 # %%
 plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipped": clipped}, "Pixels at Gaussian 0.5", "pixel value")

@@ -407,8 +407,8 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 #
 # <details><summary>B. A little is regained: the fluctuations remain</summary>
 #
-# No. They do remain, but they are not in the way: put background and contrast right *together*, and a good deal is regained, fluctuations or
-# not<!--?gain["background and contrast"] > 1-->.
+# No. They do remain. But put background and contrast right *together*, and a good deal is regained with all the fluctuations
+# there<!--?gain["background and contrast"] > 1-->.
 #
 # </details>
 #
@@ -495,8 +495,8 @@ Markdown(
 #
 # <details><summary>C. Reduced-rank regression: least squares has the smallest squared error</summary>
 #
-# No. The smallest of all *linear* maps. What it draws lies on a flat surface too, so it cannot be better than PCA, and it has to get there from
-# noisy images.
+# No. The smallest of all *linear* maps. What it draws lies on a flat surface too, so its squared error cannot be less than that of PCA, and it has
+# to get there from noisy images.
 #
 # </details>
 
@@ -722,9 +722,9 @@ from keras import layers
 # %% [markdown]
 # ### Exercise 1 · Binary cross-entropy
 #
-# Write the loss of this notebook for each image, in nats: the mean over its pixels of what binary cross-entropy makes of a clean pixel $x$ and the
-# network's answer $p$. Clean pixels may be grey, and count as they are. Like Keras, clip $p$ to $[10^{-7},\, 1 - 10^{-7}]$ first. For $x = 0.5$ and
-# $p = 0.5$ the loss of a pixel is $\ln 2$, about 0.693<!--=np.log(2):.3f-->.
+# Write the loss of this notebook for each image, in nats: the mean over its pixels. Binary cross-entropy reads a clean pixel $x$ as the probability of ink, and the
+# network's answer $p$ as its guess. Ink costs $-\ln p$ nats, background costs $-\ln(1 - p)$; a grey pixel is a mixture of both. Like Keras, clip $p$ to
+# $[10^{-7},\, 1 - 10^{-7}]$ first. For $x = p = 0.5$ the loss of a pixel is $\ln 2$, about 0.693<!--=np.log(2):.3f-->.
 
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
