@@ -10,7 +10,7 @@ from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise
 
 @exercise(
     "02_dae",
-    "A grey target x is read as the probability of ink. The loss of a pixel has two terms, one for ink and one for background.",
+    "A pixel has two costs, -log(p) and -log(1 - p). If x is the probability of ink, how much does each of them count?",
     "For one pixel it is -(x * log(p) + (1 - x) * log(1 - p)), with the natural logarithm. Average it over axis (1, 2, 3).",
     "np.clip(restored, 1e-7, 1 - 1e-7) keeps both logarithms finite. Clip p only, not the target x.",
 )
