@@ -25,7 +25,7 @@
 # - define, compute and read the two metrics of this course, PSNR and SSIM;
 # - build a `tf.data` pipeline that gives every image fresh noise in every epoch.
 #
-# **You need** NumPy, a little Python and the normal distribution. **Time:** 30<!--=minutes_to_read("01_data")--> minutes to read; the
+# **You need** NumPy, a little Python and the normal distribution. **Time:** 40<!--=minutes_to_read("01_data")--> minutes to read; the
 # code runs in about 30<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
 
 # %% [markdown]
@@ -141,7 +141,27 @@ print("images of each class:", dict(enumerate(np.bincount(images.test_labels, mi
 # Why not choose on the test images? Take a hundred "networks" that know nothing: each guesses the digits at random, and so is right for
 # one image in ten in the long run. Choose the one that scores best on 500 validation images, and then measure it on the test images.
 #
-# **Predict before you run:** will the chosen one score more than 10<!--=10--> % on the validation images? And on the test images?
+# **Predict before you run:** what will the chosen one score? (Choose an answer, then unfold it.)
+#
+# <details><summary>A. One in ten on both sets: guessing is guessing</summary>
+#
+# No. In the long run, yes. But 500 images are not the long run: the hundred scores on them differ, with a standard deviation of
+# 1.3<!--=100 * on_validation.std():.1f--> %, and we do not take one of them, we take the highest.
+#
+# </details>
+#
+# <details><summary>B. Clearly more than one in ten on both sets: it is the best of a hundred</summary>
+#
+# No. It was the luckiest of a hundred. On images that had no part in the choice, its luck is gone.
+#
+# </details>
+#
+# <details><summary>C. Clearly more than one in ten on the validation images, one in ten on the test images</summary>
+#
+# Yes. The highest of a hundred scores lies well above their mean, though all hundred guessers are worth the same. The test images took no part
+# in the choice, so they tell the truth.
+#
+# </details>
 
 # %%
 guess = np.random.default_rng(0)
@@ -156,7 +176,7 @@ if settings.is_standard:
 
 # %% [markdown]
 # The chosen guesser scores 13.2<!--=100 * on_validation[best]:.1f--> % on the images it was chosen on, above what any of them is worth, and
-# 10.2<!--=100 * on_test[best]:.1f--> % on the test images, which is the truth. A score on the images that made the choice is too
+# 10.2<!--=100 * on_test[best]:.1f--> % on the test images. A score on the images that made the choice is too
 # good<!--?on_validation[best] > on_test[best] + 0.01-->. So choices look at validation images, and the test images are measured once, when
 # all choices have been made.
 
@@ -216,7 +236,33 @@ Markdown(markdown_table(comparison))
 # The two columns agree<!--?settings.is_standard-->. Masking at 0.5 changes far fewer than half of all pixels, because most of those it
 # hits are black already.
 #
-# **Predict before you run:** which of the four leave the black background black? And up to which level can *you* still read the digit?
+# **Predict before you run:** which of the four leave the black background black?
+#
+# <details><summary>A. None of them: noise hits all pixels alike</summary>
+#
+# No. Two of the formulas cannot change a pixel of 0: put $x = 0$ into each.
+#
+# </details>
+#
+# <details><summary>B. Masking and speckle</summary>
+#
+# Yes. Masking sets pixels to 0, where they are already, and speckle multiplies $\varepsilon$ by $x = 0$.
+#
+# </details>
+#
+# <details><summary>C. Masking only: it is the one that sets pixels to 0</summary>
+#
+# No. Masking does, but speckle does too: its noise is multiplied by the pixel, and so vanishes where the pixel is 0.
+#
+# </details>
+#
+# <details><summary>D. Masking, and salt and pepper: they hit only a share of the pixels</summary>
+#
+# No. Half of the pixels that salt and pepper hits become white, black ones too.
+#
+# </details>
+#
+# And up to which level can *you* still read the digit?
 
 # %%
 levels = [0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
@@ -236,10 +282,9 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 
 # %% [markdown]
 # Masking and speckle leave all of the background
-# black<!--?still_black["masking"] == still_black["speckle"] == 1 and max(still_black["gaussian"], still_black["salt_and_pepper"]) < 0.8-->:
-# masking sets pixels to 0, where they are already, and speckle multiplies $\varepsilon$ by $x = 0$. Gaussian noise and salt and pepper hit a
-# pixel whatever its value. How far you can read is for your eyes to say; in the picture, Gaussian noise at 0.5, the course's default,
-# breaks up the border of the stroke but does not hide the digit.
+# black<!--?still_black["masking"] == still_black["speckle"] == 1 and max(still_black["gaussian"], still_black["salt_and_pepper"]) < 0.8-->.
+# Gaussian noise and salt and pepper hit a pixel whatever its value. How far you can read is for your eyes to say; in the picture, Gaussian
+# noise at 0.5, the course's default, breaks up the border of the stroke but does not hide the digit.
 #
 # ## What clipping does
 #
@@ -254,7 +299,33 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 # $$\mathbb E[\min(1, \max(0, \ell\,\varepsilon))] = \int_0^{1/\ell} \ell\,t\,\varphi(t)\,dt + P(\ell\,\varepsilon > 1)
 # = \ell\,\bigl(\varphi(0) - \varphi(1/\ell)\bigr) + 1 - \Phi(1/\ell) .$$
 #
-# **Predict before you run:** at level 0.5, how bright is "black" after clipping? And is the whole image brighter or darker on average?
+# **Predict before you run:** at level 0.5, how bright is a black pixel after clipping, on average? And the whole image?
+#
+# <details><summary>A. Black stays 0, and the image's mean as it was: the noise is zero on average</summary>
+#
+# No. Before clipping it is. But clipping turns every negative value of a black pixel into 0 and leaves the positive ones, so that the mean is
+# positive.
+#
+# </details>
+#
+# <details><summary>B. Black becomes 0.4: that is the mean of the positive values</summary>
+#
+# No. The mean of the positive values is $2 \ell\,\varphi(0) \approx 0.4$ at this level. But they are only half of all values, and the other half
+# counts as 0.
+#
+# </details>
+#
+# <details><summary>C. Black becomes 0.2, and the image brighter</summary>
+#
+# Yes. The formula gives $0.4 \cdot 0.5 = 0.2$. White loses as much as black gains, but there is far more black in these images.
+#
+# </details>
+#
+# <details><summary>D. Black becomes 0.2, and the image's mean stays: what black gains, white loses</summary>
+#
+# No. A white pixel does lose as much as a black one gains. But most pixels are black, so the gains win.
+#
+# </details>
 
 # %%
 lift, lift_table = {}, []
@@ -276,8 +347,8 @@ for name, where in {"black pixels": background, "white pixels": clean == 1, "all
 # %% [markdown]
 # At level 0.5, black becomes 0.195<!--=lift[0.5]:.3f--> on average. The simple formula says 0.199<!--=0.5 * norm.pdf(0):.3f-->; the limit at 1
 # accounts for the small difference, and for a large one at level 1. White loses as much as black
-# gains<!--?abs(1 - clipped[clean == 1].mean() - lift[0.5]) < 0.005-->, but there is far more black than white in an image, so the whole
-# image becomes brighter: its mean rises from 0.13<!--=clean.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
+# gains<!--?abs(1 - clipped[clean == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean
+# rises from 0.13<!--=clean.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
 
 # %%
 plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipped": clipped}, "Pixels at Gaussian 0.5", "pixel value")
@@ -346,7 +417,29 @@ print("SSIM of a clean image with", {name: f"{score:.3f}" for name, score in ssi
 
 # %% [markdown]
 # Random pixels score close to 0<!--?abs(ssim_with["uniform random pixels"]) < 0.05-->, another test image
-# 0.11<!--=ssim_with["the next test image"]:.2f-->: two digits have a little structure in common. Now the noisy images, level by level:
+# 0.11<!--=ssim_with["the next test image"]:.2f-->: two digits have a little structure in common. Now the noisy images, level by level.
+#
+# **Predict before you run:** from level 0.1 to 0.2 the noise doubles. What does that do to the PSNR?
+#
+# <details><summary>A. It falls by 6<!--=20 * np.log10(2):.0f--> dB</summary>
+#
+# Yes. Where the error doubles, its square grows by a factor of 4, and $10 \log_{10} 4 \approx 6$. The table says
+# 5.9<!--=float(level_table[0]["PSNR (dB)"]) - float(level_table[1]["PSNR (dB)"]):.1f-->, because clipping takes away a little more of the larger noise. From 0.5
+# to 1 it takes away much more: there the PSNR falls by 3.4<!--=float(level_table[3]["PSNR (dB)"]) - float(level_table[5]["PSNR (dB)"]):.1f--> dB only.
+#
+# </details>
+#
+# <details><summary>B. It falls by 3<!--=10 * np.log10(2):.0f--> dB</summary>
+#
+# No. That is what it falls by where the *squared* error doubles. Here the error itself doubles.
+#
+# </details>
+#
+# <details><summary>C. It falls to half</summary>
+#
+# No. Decibels are a logarithm: what multiplies the error subtracts from the PSNR, whatever the PSNR was.
+#
+# </details>
 
 # %%
 level_table = []
@@ -373,6 +466,27 @@ if settings.is_standard:
 # For measuring, the noise is drawn once and stored. For training, new noise is drawn in every epoch. Why? A model that sees the same
 # noise again and again can fit it. Test this with the simplest denoiser there is, a linear one: least squares from noisy to clean pixels,
 # with 2,000 training images in ten epochs. Only one thing changes, the seed of the noise: the same in all epochs, or a new one in each.
+#
+# **Predict before you run:** which of the two has the lower error on the noisy images it was fitted to? And which on validation images?
+#
+# <details><summary>A. Stored noise on both: it meets the same noisy images again and again</summary>
+#
+# No. That is why it is lower on those noisy images: the filter has fitted their noise. Other images have other noise.
+#
+# </details>
+#
+# <details><summary>B. Stored noise on what it was fitted to, fresh noise on validation images</summary>
+#
+# Yes. The filter has a weight for every pair of pixels, and 2,000 noisy images leave it room to fit their noise. With new noisy versions in every epoch
+# there is less room, and what it learns serves unseen images too.
+#
+# </details>
+#
+# <details><summary>C. No difference: the digits are the same, and so is the level of the noise</summary>
+#
+# No. The digits are the same, but the filter works on noisy images, and of those fresh noise gives many more.
+#
+# </details>
 
 # %%
 few = images.train[:2_000].astype(np.float32) / 255
@@ -471,7 +585,7 @@ check("masked", masked)
 # ### Exercise 2 · The mean of a clipped pixel
 #
 # The formula in "What clipping does" is for black pixels. Write it for any pixel $x$ in $[0, 1]$ with clipped Gaussian noise. Three values to
-# try it on: `clipped_mean(0, 0.5)` is 0.1953<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
+# try it on: `clipped_mean(0, 0.5)` is 0.1952<!--=lift[0.5]:.4f-->, `clipped_mean(0.5, 0.5)` is 0.5 by symmetry, and `clipped_mean(0.25, 0.5)` is
 # 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
 
 

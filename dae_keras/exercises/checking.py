@@ -1,5 +1,6 @@
 """How an answer is judged: called with inputs of its own, and its values compared with the right ones and with those of usual mistakes."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -143,11 +144,21 @@ def attempt(function, *arguments):
     try:
         returned = function(*arguments)
     except Exception as error:  # whatever a learner's code raises
-        said = (str(error).strip().splitlines() or [""])[0][:200]
-        raise AnswerError(f"your code stopped with {type(error).__name__}: {said}") from error
+        raise AnswerError(f"your code stopped with {in_words(error)}") from error
     if returned is None or returned is ...:
         raise NoAnswerError
     return returned
+
+
+def in_words(error):
+    """An exception's type and the first line of its message that says something, in at most 200 characters."""
+    lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines()]
+    # Keras first tells in which layer it happened, TensorFlow wraps what happened in the names of its operations.
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    shapes = re.search(r"\w* ?shapes:? \[.*", str(error)) if "{{" in str(error) else None
+    # Code that TensorFlow has compiled: what happened comes last.
+    said = shapes[0] if shapes else lines[-1] if lines and lines[0] == "in user code:" else (lines or [""])[0]
+    return f"{type(error).__name__}: {said.removeprefix(f'{type(error).__name__}: ')}"[:200]
 
 
 def compare(values, right, what, usual_mistakes=None, tolerance=1e-4):
