@@ -658,57 +658,183 @@ plots.image_rows(first | steps, "From pure noise to digits")
 #
 # ## Exercises
 #
-# The first three take a minute or less each; exercises 4 and 5 train one network each. Give such a run a folder of its
-# own, so that the course's models in `runs/full` stay as they are.
+# The first six you write yourself: open [exercises/03_dcae.ipynb](../exercises/03_dcae.ipynb), fill in the stubs, and let `check` tell you
+# what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last four are questions to this notebook.
+
+# %% tags=["exercise-start"]
+import numpy as np
+from dae_keras.exercises import check, hint  # noqa: F401
+from dae_keras.models.dcae import ResidualBlock
+from keras import Model, layers
+
+# %% [markdown]
+# ### Exercise 1 · Size and weights
 #
-# 1. Build the encoder of the DCAE in plain Keras, from the table of its layers, as a `keras.Model` called `encoder`.
-#    It is right if `encoder.count_params() == model.encoder.count_params()`.
-# 2. In "A test of the idea", replace the shuffled order by `np.arange(28 * 28).reshape(28, 28).T.ravel()`. What does
+# Follow one side of a square image through a convolution with `"same"` padding, or through a transposed one, and count the weights, biases
+# included, without asking Keras. Two values to try it on: `size_and_weights(28, 1, 32, 5, 2)` is `(14, 832)`, and
+# `size_and_weights(7, 64, 32, 2, 2, transposed=True)` is `(14, 8224)`.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def size_and_weights(size, channels, filters, kernel, stride=1, transposed=False):
+    """Size of the output and number of weights, two whole numbers, of a convolution.
+
+    The input has size * size pixels and so many channels, the output `filters` feature maps, the window kernel * kernel pixels.
+    """
+    after = size * stride if transposed else -(-size // stride)  # rounded up
+    return after, kernel * kernel * channels * filters + filters
+
+
+check("size_and_weights", size_and_weights)
+
+# %% [markdown]
+# ### Exercise 2 · One image, one kernel
+#
+# The formula in "The idea", for one channel and one feature map, without a bias and with a stride of 1, in NumPy. With padding `"valid"`
+# the window stays inside the image; with `"same"` its centre visits every pixel, and beyond the border everything is 0.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def convolved(image, kernel, padding):
+    """The feature map, a 2-D array, that a kernel (k, k), k odd, finds in an image (height, width); padding: "valid" or "same"."""
+    k = len(kernel)
+    if padding == "same":
+        image = np.pad(image, k // 2)
+    height, width = image.shape[0] - k + 1, image.shape[1] - k + 1
+    return np.array([[np.sum(kernel * image[i : i + k, j : j + k]) for j in range(width)] for i in range(height)])
+
+
+check("convolved", convolved)
+
+# %% [markdown]
+# ### Exercise 3 · A residual block
+#
+# Write the residual block of "Down to the code and up again", $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$, as a layer that can be
+# used again and again. Both convolutions have 3 × 3 windows and keep the number of maps, `filters`. A new block must be the identity,
+# and both kernels must be able to learn.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+class Residual(layers.Layer):
+    """A residual block for maps (n, height, width, filters); such maps come out."""
+
+    def __init__(self, filters, **kwargs):
+        """Make the parts."""
+        super().__init__(**kwargs)
+        self.first = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")
+        self.second = layers.Conv2D(filters, 3, padding="same", kernel_initializer="zeros")
+
+    def call(self, maps):
+        """Use them."""
+        return maps + self.second(self.first(maps))
+
+
+check("Residual", Residual)
+
+# %% [markdown]
+# ### Exercise 4 · The encoder
+#
+# Build the encoder of the DCAE in plain Keras; `ResidualBlock(filters)` is the package's version of your block. Its parts, all with `"same"`
+# padding:
+#
+# - a 5 × 5 convolution with stride 2 to `filters` maps, with ReLU, and a residual block;
+# - a 3 × 3 convolution with stride 2 to twice as many maps, with ReLU, and a residual block;
+# - a 1 × 1 convolution to 8 maps, `Flatten`, and a dense layer that gives the code, all without an activation.
+#
+# `encoder(32, 128).count_params()` is 162,504<!--=model.encoder.count_params()-->.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def encoder(filters, code_dim):
+    """A keras.Model from images (n, 28, 28, 1) to codes (n, code_dim)."""
+    image = layers.Input((28, 28, 1))
+    x = layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu")(image)
+    x = ResidualBlock(filters)(x)
+    x = layers.Conv2D(2 * filters, 3, strides=2, padding="same", activation="relu")(x)
+    x = ResidualBlock(2 * filters)(x)
+    x = layers.Flatten()(layers.Conv2D(8, 1)(x))
+    return Model(image, layers.Dense(code_dim)(x))
+
+
+check("encoder", encoder)
+
+# %% [markdown]
+# ### Exercise 5 · The mean over moves
+#
+# A network with strides and a dense code answers a moved image differently ("Shifted images"). Turn that into a gain: move the noisy
+# images, restore them, move the answers back, and average them. `restore` is any function of images, such as `model.predict`; `moves` is a
+# list such as `[(0, 0), (0, 1), (-1, 0)]`: rows down, columns to the right. Let `np.roll` do the moving.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def averaged(restore, noisy, moves):
+    """The mean of the answers to moved images: noisy (n, 28, 28, 1), the result of the same shape."""
+    answers = []
+    for move in moves:
+        restored = restore(np.roll(noisy, move, axis=(1, 2)))
+        answers.append(np.roll(restored, np.negative(move), axis=(1, 2)))
+    return np.mean(answers, axis=0)
+
+
+check("averaged", averaged)
+
+# %% [markdown]
+# ### Exercise 6 · Down the levels
+#
+# Write the walk of "A denoiser that invents", with one question to the denoiser at each level:
+# $x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))$. After the last of `levels` comes 0. `denoiser(images, level)`
+# gives the restored images.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def walked(denoiser, start, levels):
+    """The images at the end of the walk, of the shape of `start`: pure noise of the first of the levels, which fall."""
+    images = start
+    for level, following in zip(levels, [*levels[1:], 0], strict=True):
+        restored = denoiser(images, level)
+        images = restored + following / level * (images - restored)
+    return images
+
+
+check("walked", walked)
+
+# %% [markdown]
+# ### Questions
+#
+# Questions 9 and 10 train one network each. Give such a run a folder of its own, so that the course's models in `runs/full` stay as they are.
+#
+# 7. In "A test of the idea", replace the shuffled order by `np.arange(28 * 28).reshape(28, 28).T.ravel()`. What does
 #    it do to an image? Predict what it does to each of the networks, then run the cell.
-# 3. Take five copies of the noisy validation images: as they are, and moved by a pixel up, down, left and right
-#    (`np.roll`). Restore all five, move them back, and average. Is the mean better than one answer?
-# 4. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 1<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.0f--> minutes
+# 8. Restore the noisy validation images with your `averaged`: as they are, and moved by a pixel up, down, left and right. Is the mean
+#    better than one answer?
+# 9. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 1<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.0f--> minutes
 #    to train here. What does half the width cost in PSNR on the validation images, and what does it save?
-# 5. Do the same with `code_dim = 64`, at full width (about as long as the training above). Would a shorter code do?
+# 10. Do the same with `code_dim = 64`, at full width (about as long as the training above). Would a shorter code do?
 #
 # <details><summary>Answers</summary>
 #
-# 1. Each residual block has two 3 × 3 convolutions:
-#
-# ```python
-# def residual(x, filters):
-#     inner = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-#     return x + layers.Conv2D(filters, 3, padding="same", kernel_initializer="zeros")(inner)
-#
-#
-# image = layers.Input((28, 28, 1))
-# x = residual(layers.Conv2D(32, 5, strides=2, padding="same", activation="relu")(image), 32)
-# x = residual(layers.Conv2D(64, 3, strides=2, padding="same", activation="relu")(x), 64)
-# encoder = keras.Model(image, layers.Dense(128)(layers.Flatten()(layers.Conv2D(8, 1)(x))))
-# ```
-#
-# 2. It swaps rows and columns, so that the digit lies on its side, mirrored. Neighbours stay neighbours: a DCAE whose
+# 7. It swaps rows and columns, so that the digit lies on its side, mirrored. Neighbours stay neighbours: a DCAE whose
 #    kernels are swapped in the same way restores the new images exactly as well, and so does a DAE with its weights
 #    reordered. Both networks should therefore do about as well as before; what differs is the luck of the first
 #    weights. It is the neighbourhoods that count, not the order as such.
-# 3. Each moved copy is restored worse (see the table of shifts)<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
+# 8. Each moved copy is restored worse (see the table of shifts)<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
 #    their mean gains 0.08<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=1000, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
 #
 # ```python
-# answers = []
-# for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]:
-#     moved = model.predict(np.roll(validation[0], move, axis=(1, 2)), batch_size=1000, verbose=0)
-#     answers.append(np.roll(moved, np.negative(move), axis=(1, 2)))
-# print(metrics.psnr(validation[1], np.mean(answers, axis=0)).mean(), scores["validation_psnr"])
+# from functools import partial
+#
+# restore = partial(model.predict, batch_size=1000, verbose=0)
+# answers = averaged(restore, validation[0], [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)])
+# print(metrics.psnr(validation[1], answers).mean(), scores["validation_psnr"])
 # ```
 #
-# 4. The validation images lose 0.26<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> dB (20.78<!--=value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> in place of 21.04<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults"):.2f-->). The network has 157,121<!--=int(value("exercises", "weights", model="DCAE", variant="filters = 16"))--> weights in place of
+# 9. The validation images lose 0.26<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> dB (20.78<!--=value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> in place of 21.04<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults"):.2f-->). The network has 157,121<!--=int(value("exercises", "weights", model="DCAE", variant="filters = 16"))--> weights in place of
 #    318,833<!--=int(value("exercises", "weights", model="DCAE", variant="defaults"))-->, and trained for 1.4<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes in place of 3.8<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.1f-->, on a machine that was busy with other work: time it on
 #    yours.
-# 5. Nearly: the validation images lose 0.05<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64"):.2f--> dB. From 64 down to 20 they lose another 0.70<!--=value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 20"):.2f-->: the longer the code, the
-#    less each further value brings.
+# 10. Nearly: the validation images lose 0.05<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64"):.2f--> dB. From 64 down to 20 they lose another 0.70<!--=value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 20"):.2f-->: the longer the code, the
+#     less each further value brings.
 #
-# The figures of 4 and 5 are in `notebooks/tables/exercises.csv`, each line with the commit, the machine and the
+# The figures of 9 and 10 are in `notebooks/tables/exercises.csv`, each line with the commit, the machine and the
 # versions that made it.
 #
 # </details>
