@@ -31,7 +31,7 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do;
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 50<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 65<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
 # each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -125,6 +125,26 @@ print("device:", set_up(settings))
 #
 # **Predict before you run:** take a dense layer from 28 × 28 pixels to 14 × 14 × 32 outputs, and a 5 × 5 convolution
 # with stride 2 and 32 feature maps, whose output has the same shape. How many weights does each have?
+#
+# <details><summary>A. About five million each: the outputs have the same shape</summary>
+#
+# No. The shape says how many values come out, not how many weights made them: a convolution uses its weights again at every place.
+#
+# </details>
+#
+# <details><summary>B. About five million, and about 160 thousand</summary>
+#
+# No. That is a 5 × 5 window and a bias for each of the 6,272 outputs, 163,072<!--=26 * 14 * 14 * 32--> numbers. A convolution has the same
+# window at all 14 × 14 places.
+#
+# </details>
+#
+# <details><summary>C. About five million, and 832</summary>
+#
+# Yes. The dense layer has a weight for each pixel and a bias, for each of its 6,272 outputs. The convolution has a 5 × 5 window and a bias for each of
+# its 32 maps, and uses them at all 14 × 14 places.
+#
+# </details>
 
 # %%
 image = layers.Input((28, 28, 1))
@@ -133,9 +153,7 @@ convolution = keras.Model(image, layers.Conv2D(32, 5, strides=2, padding="same")
 print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution.count_params():,} weights")
 
 # %% [markdown]
-# The dense layer has a weight per pixel and a bias for each of its 6,272 outputs. The convolution has a 5 × 5 window
-# and a bias for each of its 32 maps, which it uses at all 14 × 14 places. That makes it
-# 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times smaller.
+# The convolution is 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times smaller: it has a window and a bias for each of its 32 maps, and no more.
 #
 # ## Down to the code and up again
 #
@@ -196,6 +214,33 @@ Markdown(markdown_table(layer_table))
 # once shuffled.
 #
 # **Predict before you run:** how much does each network lose? And which of the two is better on shuffled images?
+#
+# <details><summary>A. Both lose much, and equally: a shuffled digit cannot be recognised</summary>
+#
+# No. Not by you. To a dense layer all pixels are alike, whatever their order: the DAE does not notice<!--?abs(short["DAE", "shuffled"] - short["DAE", "as they are"]) < 0.2-->.
+#
+# </details>
+#
+# <details><summary>B. The DCAE loses much, and falls behind the DAE</summary>
+#
+# Yes. Its windows hold pixels that have nothing to do with each other: what it assumes about images is wrong now. The DAE never assumed
+# it.
+#
+# </details>
+#
+# <details><summary>C. The DCAE loses a little, and stays ahead: it is the stronger network</summary>
+#
+# No. Its strength is what it assumes. It is down by 3.5<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB, and behind
+# the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->.
+#
+# </details>
+#
+# <details><summary>D. Neither loses anything: all the information is still there</summary>
+#
+# No. It is there, but it must be found. A kernel that serves at all places finds what neighbours have in common, and here they have nothing
+# in common.
+#
+# </details>
 
 # %%
 images = load(settings)
@@ -219,7 +264,7 @@ if settings.is_standard:
 Markdown(markdown_table([{"PSNR (dB)": name, **{case: f"{short[name, case]:.2f}" for case in orders}} for name in ("DAE", "DCAE")]))
 
 # %% [markdown]
-# The DAE does not notice<!--?abs(short["DAE", "shuffled"] - short["DAE", "as they are"]) < 0.2-->. The DCAE loses **3.5<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB**, and falls below the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->. It still has all its layers and
+# The DAE does not notice. The DCAE loses **3.5<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB**, and falls below the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->. It still has all its layers and
 # weights; the shuffling took away nothing but the neighbourhoods. They are what a convolution knows about images, and
 # what a dense layer has to find out.
 #
@@ -427,6 +472,26 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 #
 # **Predict before you run:** code and 7 × 7 maps of one digit meet the 14 × 14 maps of another. Which of the two does
 # the decoder draw?
+#
+# <details><summary>A. That of the 14 × 14 maps</summary>
+#
+# Yes. They have the strokes nearly pixel by pixel, and the decoder has learned to rely on them.
+#
+# </details>
+#
+# <details><summary>B. That of the code: it stands for the image as a whole</summary>
+#
+# No. It did in the network without skips. Here the decoder has better sources, and without the code it loses only
+# 0.9<!--=whole - path_psnr["code"]["zero"]:.1f--> dB.
+#
+# </details>
+#
+# <details><summary>C. Both, one over the other</summary>
+#
+# No. There are traces of the first digit, but the picture is nearer to the second by more than
+# 2<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2--> dB.
+#
+# </details>
 
 # %%
 some_noisy, some_clean = noisy[:2000], clean[:2000]
@@ -500,6 +565,24 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 #
 # **Predict before you run:** the same 2,000 images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
 # or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
+#
+# <details><summary>A. The DAE: it has nothing that could move along</summary>
+#
+# No, though it comes close. It has learned where strokes are, and they are elsewhere now. But another network loses even more.
+#
+# </details>
+#
+# <details><summary>B. The DCAE: all that it knows has to pass through its code</summary>
+#
+# No. Its code does not follow, and it does lose 4.4<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, but the other two lose more.
+#
+# </details>
+#
+# <details><summary>C. The DCAE with skips</summary>
+#
+# Yes. Its maps follow the shift, its code does not. Which of the two is to blame? The cell after the next finds out.
+#
+# </details>
 
 # %%
 networks = {"DCAE": model, "DCAE with skips": with_skips}
@@ -518,7 +601,7 @@ lines = [{"PSNR (dB)": name} | {header[shift]: f"{score:.2f}" for shift, score i
 Markdown(markdown_table(lines))
 
 # %% [markdown]
-# Moved by 4 pixels, the DCAE loses least, 4.4<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f-->, although its maps follow such
+# Moved by 4 pixels, the DCAE loses least, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f--> dB, although its maps follow such
 # a shift. Is it its code that does not follow? Take the code away, and see:
 
 # %%
@@ -557,7 +640,26 @@ for shift in (0, 4):
 # Test the identity where both sides are known: "images" of a single number, -1 with probability 0.3 and 1 with 0.7. The left
 # side by counting: the mean of all $x$ whose $y$ fell close to a place. The right side by the formula.
 #
-# **Predict before you run:** at $y = 0$, halfway between the two, is the best answer 0?
+# **Predict before you run:** what is the best answer at $y = 0$, halfway between the two?
+#
+# <details><summary>A. 0: both are equally far away</summary>
+#
+# No. Equally far away, so that $y$ does not favour either; but one of them was more frequent before you looked.
+#
+# </details>
+#
+# <details><summary>B. 1: the more frequent of the two</summary>
+#
+# No. That is the likeliest value, and the best answer if only a hit counts. A squared error punishes the misses by their size, and asks for
+# the mean.
+#
+# </details>
+#
+# <details><summary>C. About 0.4</summary>
+#
+# Yes. At 0 the noise says nothing, and what is left is the mean of all $x$: $0.7 - 0.3$.
+#
+# </details>
 
 # %%
 level, generator = 0.5, np.random.default_rng(0)
@@ -637,6 +739,30 @@ Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, ps
 # noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that makes the black background grey.
 #
 # Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
+#
+# <details><summary>A. A digit, though a faint one</summary>
+#
+# No. Which digit? Behind so much noise many could lie, and the best answer is their mean.
+#
+# </details>
+#
+# <details><summary>B. A dim blot in the middle</summary>
+#
+# Yes. The best answer is the mean of everything that could lie behind the noise, and a great many digits could.
+#
+# </details>
+#
+# <details><summary>C. Weaker noise</summary>
+#
+# No. It was trained to answer with clean images, and in a mean of clean images there is no noise.
+#
+# </details>
+#
+# <details><summary>D. Black: there is nothing to restore</summary>
+#
+# No. Every training image has a digit, and a mean of digits is not black.
+#
+# </details>
 
 # %%
 pure_noise = settings.highest_level * np.random.default_rng(settings.seed).standard_normal((10, 28, 28, 1), np.float32)
@@ -649,9 +775,8 @@ plots.image_rows(first | steps, "From pure noise to digits")
 # After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
 # slightly smoother. One or two are well-drawn strokes that belong to no digit.*
 #
-# A single answer is the mean of everything that could lie behind the noise, hence the blot. But it is also a direction,
-# and a step that way leaves noise that hides less. No step draws a random number: the noise at the start decides which
-# digit appears.
+# A single answer is a mean, hence the blot. But it is also a direction, and a step that way leaves noise that hides less. No
+# step draws a random number: the noise at the start decides which digit appears.
 #
 # So a network whose decoder cannot generate can generate, as a denoiser. Notebook 5 measures how well, beside the
 # variational autoencoder, and whether it only copies the training images.
@@ -734,11 +859,11 @@ check("Residual", Residual)
 # %% [markdown]
 # ### Exercise 4 · The encoder
 #
-# Build the encoder of the DCAE in plain Keras; `ResidualBlock(filters)` is the package's version of your block. Its parts, all with `"same"`
-# padding:
+# Build the encoder of the DCAE in plain Keras; `ResidualBlock(filters)` is the package's version of your block. Its parts, all with
+# `"same"` padding:
 #
 # - a 5 × 5 convolution with stride 2 to `filters` maps, with ReLU, and a residual block;
-# - a 3 × 3 convolution with stride 2 to twice as many maps, with ReLU, and a residual block;
+# - a 3 × 3 convolution with stride 2 to `2 * filters` maps, with ReLU, and a residual block;
 # - a 1 × 1 convolution to 8 maps, `Flatten`, and a dense layer that gives the code, all without an activation.
 #
 # `encoder(32, 128).count_params()` is 162,504<!--=model.encoder.count_params()-->.
@@ -801,7 +926,8 @@ check("walked", walked)
 # %% [markdown]
 # ### Questions
 #
-# Questions 9 and 10 train one network each. Give such a run a folder of its own, so that the course's models in `runs/full` stay as they are.
+# Questions 9 and 10 train one network each. Give such a run a folder of its own, so that the course's models in `runs/full` stay as they
+# are.
 #
 # 7. In "A test of the idea", replace the shuffled order by `np.arange(28 * 28).reshape(28, 28).T.ravel()`. What does
 #    it do to an image? Predict what it does to each of the networks, then run the cell.

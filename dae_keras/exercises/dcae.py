@@ -143,7 +143,7 @@ def Residual(answer):  # noqa: N802  named like the class it judges
                 "Keras finds no weights in it: make the convolutions in __init__ and keep them as attributes, such as self.first. "
                 "Made in call, they are new at every call, and never learn"
             )
-        start = [keras.ops.convert_to_numpy(each) for each in block.weights]
+        start = block.get_weights()
         _check_shapes([each.shape for each in start])
         if not np.allclose(values, maps, atol=1e-5):
             raise AnswerError(_not_the_identity(values, maps))

@@ -63,7 +63,7 @@ WRONG_ANSWERS = {
         (_sizes("size * stride if transposed else size // stride"), "give 4, not 3"),
         (_sizes("size * stride if transposed else (size - kernel) // stride + 1"), "no window sticks out"),
         (_sizes("size * stride if transposed else size / stride"), "a size is a whole number"),
-        (_sizes("-(-size // stride)"), "it makes the image larger, not smaller"),
+        (_sizes("-(-size // stride)"), "a transposed convolution makes the image larger, not smaller"),
         (
             _sizes("(size - 1) * stride + kernel if transposed else -(-size // stride)"),
             'of a transposed convolution with "valid" padding',
