@@ -706,7 +706,7 @@ show_table(
 # convolutions are the only way out. The DAE sees whole images, and its short code keeps it from the minimum too. Kadkhodaie, Guth, Simoncelli
 # and Mallat (ICLR 2024) describe what networks do instead as shrinkage in a basis that follows the edges of each image. And
 # Lukoianov et al. (2025) argue that locality comes from the statistics of the images rather than from convolutions: the best linear filter,
-# which has none, looks mainly at neighbours too (exercise 2).
+# which has none, looks mainly at neighbours too (question 7).
 #
 # ## What it is good for
 #
@@ -765,7 +765,7 @@ print(f"DCAE with skips, then reading, over reading noisy images: {100 * lead.me
 #
 # So denoising helps a reader that cannot be trained again. Whether it helps one that can is a different question: no denoiser can add what
 # the noise has destroyed. The few tenths of a point by which the DCAE with skips leads may well come from its size: it has more weights than the
-# rival, and a reader of its own behind it. (One training of each; the interval speaks of test images only.) Would a larger rival catch up? Exercise 4 lets you find out.
+# rival, and a reader of its own behind it. (One training of each; the interval speaks of test images only.) Would a larger rival catch up? Question 9 lets you find out.
 #
 # Note that decibels are not legibility: the linear filter is more than a decibel<!--?scores["DAE"]["psnr"] - scores["linear filter"]["psnr"] > 1--> behind the DAE, and
 # almost as good to read by<!--?abs(misread["restored by linear filter"] - misread["restored by DAE"]) < 1-->.
@@ -1277,32 +1277,125 @@ if denoiser:
 #
 # ## Exercises
 #
+# The first five you write yourself: open [exercises/05_compare.ipynb](../exercises/05_compare.ipynb), fill in the stubs, and let `check` tell
+# you what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last five are questions to this notebook.
+
+# %% tags=["exercise-start"]
+import numpy as np
+from dae_keras.exercises import check, hint  # noqa: F401
+
+# %% [markdown]
+# ### Exercise 1 · An interval for a difference
+#
+# The bootstrap of "Is the difference real?", without SciPy. `first` and `second` are the PSNR of two methods on the same images. Where do
+# 95<!--=95--> % of the means of first - second lie, if the images are drawn anew, with replacement, `draws` times?
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def paired_interval(first, second, random, draws=1000):
+    """The lower and the upper limit: of arrays (images,), by a NumPy generator."""
+    difference = first - second
+    drawn = random.integers(0, len(difference), (draws, len(difference)))
+    return np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
+
+
+check("paired_interval", paired_interval)
+
+# %% [markdown]
+# ### Exercise 2 · The linear filter
+#
+# Write the linear filter of "The competitors" by least squares: each clean pixel as a weighted sum of all noisy pixels and a constant, fitted
+# on pairs of training images, applied to new ones. No ridge is needed here, and nothing is clipped.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def linearly_restored(training_noisy, training_clean, noisy):
+    """The restored images (m, pixels): training pairs (n, pixels) each, n well above the number of pixels; noisy (m, pixels)."""
+    noisy_mean, clean_mean = training_noisy.mean(axis=0), training_clean.mean(axis=0)
+    weights = np.linalg.lstsq(training_noisy - noisy_mean, training_clean - clean_mean, rcond=None)[0]
+    return (noisy - noisy_mean) @ weights + clean_mean
+
+
+check("linearly_restored", linearly_restored)
+
+# %% [markdown]
+# ### Exercise 3 · Debiasing
+#
+# The two numbers of "Filters, given every chance": those for which `factor * filtered + offset` has the least squared error from the clean
+# images, over all pixels of all images.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def debiasing(filtered, clean):
+    """Factor and offset, two numbers: of what a filter made of training images, and of the clean ones, both (n, 28, 28, 1)."""
+    return np.polyfit(filtered.ravel(), clean.ravel(), 1)
+
+
+check("debiasing", debiasing)
+
+# %% [markdown]
+# ### Exercise 4 · The perfect answer
+#
+# The mean of "The perfect answer is wrong", over a handful of images, with Gaussian noise that is *not* clipped: the likelihood of a pixel
+# is the normal density. It must work at low levels too, where a likelihood is smaller than the smallest number that NumPy knows.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def posterior_mean(noisy, images, level):
+    """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels), if they can be only `images` (N, pixels)."""
+    distances = np.sum((noisy[:, None] - images) ** 2, axis=2)  # (n, N)
+    logarithms = -distances / (2 * level**2)
+    weights = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True) @ images
+
+
+check("posterior_mean", posterior_mean)
+
+# %% [markdown]
+# ### Exercise 5 · The Fréchet distance
+#
+# The ruler of "Who invents best?", from means and covariances:
+# $\lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\,\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr)$.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def frechet(mean, covariance, other_mean, other_covariance):
+    """The distance of two Gaussians, one number: means (d,), covariances (d, d)."""
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(covariance @ other_covariance).real, 0))
+    return np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other_covariance) - 2 * np.sum(roots)
+
+
+check("frechet", frechet)
+
+# %% [markdown]
+# ### Questions
+#
 # Give each training a `run_dir` of its own, or it overwrites the checkpoints in `runs/full`.
 #
-# 1. Set `noise_level = 0.2` and run again. What does the notebook tell you, which comparisons have become unfair, and how would you make them fair?
-# 2. Look at what the linear filter has learned: show the weights with which it computes the pixel in the middle,
+# 6. Set `noise_level = 0.2` and run again. What does the notebook tell you, which comparisons have become unfair, and how would you make them fair?
+# 7. Look at what the linear filter has learned: show the weights with which it computes the pixel in the middle,
 #    `linear_filter.matrix[:, 14 * 28 + 14].reshape(28, 28)`, and those of the pixel three rows from the top, `linear_filter.matrix[:, 3 * 28 + 14]`. What differs?
-# 3. How large must a *linear* code be? Fit `LinearFilter(training_noisy, training_clean, rank=...)` with 50 and 128, and compare with the DAE's gain from
+# 8. How large must a *linear* code be? Fit `LinearFilter(training_noisy, training_clean, rank=...)` with 50 and 128, and compare with the DAE's gain from
 #    20 to 128.
-# 4. Give the rival that reads noisy digits what denoiser and reader have together: fifteen epochs, then wider layers. Does it catch up with the DCAE with skips?
-# 5. Try your own handwriting: `dae-keras denoise --model runs/full/checkpoints/DCAE_skip.keras mine.png --out out --noise gaussian`.
+# 9. Give the rival that reads noisy digits what denoiser and reader have together: fifteen epochs, then wider layers. Does it catch up with the DCAE with skips?
+# 10. Try your own handwriting: `dae-keras denoise --model runs/full/checkpoints/DCAE_skip.keras mine.png --out out --noise gaussian`.
 #
 # <details><summary>Answers</summary>
 #
-# 1. It says that all four models were trained with `noise_level = 0.5`, not 0.2. The linear filter, the tuned filters and the rival that reads noisy images
+# 6. It says that all four models were trained with `noise_level = 0.5`, not 0.2. The linear filter, the tuned filters and the rival that reads noisy images
 #    learned at 0.2, the networks did not. Train the models anew: `dae-keras run -p noise_level 0.2 -p run_dir runs/mild`.
-# 2. Each pixel is computed mainly from its neighbours, but how depends on the place. In the middle the weights lean to the right, as handwriting
+# 7. Each pixel is computed mainly from its neighbours, but how depends on the place. In the middle the weights lean to the right, as handwriting
 #    does; near the top they lie flat, along the upper arc of many digits, and faint weights 20 rows further down look where the digit ends. One kernel for all
 #    places has to use the same weights for both.
-# 3. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=50)(noisy)).mean()):.2f--> dB, with 128
+# 8. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=50)(noisy)).mean()):.2f--> dB, with 128
 #    17.68<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()):.2f--> dB, all but as good as without a
 #    code, 17.72<!--=linear_psnr["linear filter"]:.2f--> dB. The DAE gains 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB from 20 to 128, the linear code
 #    1.74<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()) - linear_code_psnr:.2f--> dB: nonlinear layers make more of a
 #    short code.
-# 4. The code is in `trained_reader`: a larger first argument, and a copy of `digit_classifier` with wider layers. The answer is yours: the course has not
+# 9. The code is in `trained_reader`: a larger first argument, and a copy of `digit_classifier` with wider layers. The answer is yours: the course has not
 #    measured it.
-# 5. The command crops the picture to the ink, scales the digit to 20 pixels, centres it in 28 × 28, and inverts it if you write dark on light: look at
-#    `out/mine_input.png` first. One digit per picture.
+# 10. The command crops the picture to the ink, scales the digit to 20 pixels, centres it in 28 × 28, and inverts it if you write dark on light: look at
+#     `out/mine_input.png` first. One digit per picture.
 #
 # </details>
 #
