@@ -30,7 +30,7 @@
 # - compare two models that invent digits, and find out whether one of them copies.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 110<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# 120<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -375,7 +375,27 @@ show_table(
 # other two combinations as well: a DAE with a code of 128, and a DCAE with a code of 20. `dae-keras study exercises` trains them, among others, with
 # seed 0 and writes `notebooks/tables/exercises.csv`.
 #
-# **Predict before you run:** how much of the DCAE's lead does the longer code account for: little, half, or nearly all?
+# **Predict before you run:** how much of the DCAE's lead does the longer code account for?
+#
+# <details><summary>A. Little: convolutions are what suits images</summary>
+#
+# No. The longer code alone is worth 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB to the fully connected DAE, which has no convolutions at all.
+#
+# </details>
+#
+# <details><summary>B. Nearly all: a code of 20 is far too short</summary>
+#
+# No. Of two networks with the same code of 128, the convolutional one is still
+# 1.16<!--=by_convolutions[1]:.2f--> dB ahead.
+#
+# </details>
+#
+# <details><summary>C. Between a third and a half, depending on which comes first</summary>
+#
+# Yes<!--?0.3 < by_code["convolutional (DCAE)"] / (factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]) < 0.5-->.
+# The two gains do not simply add up, so that there is no single answer.
+#
+# </details>
 
 # %%
 variants = {(line["model"], line["variant"]): float(line["PSNR"]) for line in read_table(tables / "exercises.csv") if line["PSNR"]}
@@ -402,7 +422,7 @@ show_table(
 )
 
 # %% [markdown]
-# Between a third and a half<!--?0.3 < by_code["convolutional (DCAE)"] / (factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]) < 0.5-->: of 2.17<!--=factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]:.2f--> dB, the longer code brings
+# Of 2.17<!--=factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]:.2f--> dB, the longer code brings
 # 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB if it comes first and 0.75<!--=by_code["convolutional (DCAE)"]:.2f--> dB if it comes second. The
 # convolutional network, which is also a deeper one, brings the rest: 1.16<!--=by_convolutions[1]:.2f--> to 1.42<!--=by_convolutions[0]:.2f--> dB, with fewer than half of
 # the weights<!--?weights["DCAE"] < weights["DAE"] / 2-->. Such a table of all combinations is a two-by-two *factorial
@@ -566,6 +586,31 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 #
 # **Predict before you run:** the DAE has about 19<!--=scores["DAE"]["psnr"]:.0f--> dB on the test images, the DCAE 21<!--=scores["DCAE"]["psnr"]:.0f-->. Where will the perfect
 # answer end up? And which of the two alterations helps more?
+#
+# <details><summary>A. Above both: no network can beat the best answer</summary>
+#
+# No. It is the best answer in a world that has the training images and no others. Test images are not of that world.
+#
+# </details>
+#
+# <details><summary>B. Below both; the local windows help more</summary>
+#
+# Yes. It answers with training images, and a test image is none of them. But its parts are: small windows are seen again and again.
+#
+# </details>
+#
+# <details><summary>C. Below both; the temperature helps more</summary>
+#
+# No. More images have a say, but each of them as a whole: their mean is soft, and
+# 2.2<!--=memory["local"]["psnr"] - memory["tempered"]["psnr"]:.1f--> dB behind the local one.
+#
+# </details>
+#
+# <details><summary>D. Between the two: better than a DAE, too simple for a DCAE</summary>
+#
+# No. Simple it is not: it uses all training images for each answer. But it can say nothing else than what they show.
+#
+# </details>
 
 # %%
 noise_of = (settings.noise, settings.noise_level, settings.clip)
@@ -715,6 +760,26 @@ show_table(
 # ten epochs, as many as the denoisers had.
 #
 # **Predict before you run:** who reads best: the classifier of clean images behind the best denoiser, or the one trained on noisy images?
+#
+# <details><summary>A. The one trained on the noise, by far: a denoiser can only lose information</summary>
+#
+# No. A denoiser adds none, but the classifier must also learn to use what is there. Here it misreads
+# 2.7<!--=misread["noisy input, trained on noisy images"]:.1f--> % of the digits, and the other way is no worse.
+#
+# </details>
+#
+# <details><summary>B. The one behind the denoiser, by far: it reads nearly clean digits</summary>
+#
+# No. It is ahead by a few tenths of a point, and that may come from its size.
+#
+# </details>
+#
+# <details><summary>C. They are close to each other</summary>
+#
+# Yes. 2.3<!--=misread["restored by DCAE_skip"]:.1f--> % and
+# 2.7<!--=misread["noisy input, trained on noisy images"]:.1f--> %: to train the reader on noise does nearly as much as a denoiser in front of it.
+#
+# </details>
 
 
 # %%
@@ -806,6 +871,25 @@ show_table(
 # learn again: the linear filter, refitted at each level, which takes no more than seconds.
 #
 # **Predict before you run:** does a network trained at 0.5 beat doing nothing when there is hardly any noise?
+#
+# <details><summary>A. Yes, all of them: less noise is an easier task</summary>
+#
+# No. Not for networks with a code of 20: at level 0.1 the DAE and the VAE lose to doing nothing.
+#
+# </details>
+#
+# <details><summary>B. The DCAE with skips does, the DAE and the VAE do not</summary>
+#
+# Yes. It is 2.9<!--=psnr_by_level["DCAE_skip"][0] - psnr_by_level["noisy input"][0]:.1f--> dB ahead at level 0.1, the DAE
+# 2.9<!--=psnr_by_level["noisy input"][0] - psnr_by_level["DAE"][0]:.1f--> dB behind.
+#
+# </details>
+#
+# <details><summary>C. None: they all take away noise that is not there</summary>
+#
+# No. The DCAE with skips, trained at 0.5, is better still at 0.1<!--?psnr_by_level["DCAE_skip"][0] > scores["DCAE_skip"]["psnr"] + 2-->, and better than the noisy image.
+#
+# </details>
 
 # %%
 swept_noise = "gaussian" if settings.noise == "none" else settings.noise
