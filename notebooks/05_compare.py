@@ -461,7 +461,7 @@ show_table(filter_lines)
 # has a weight, non-local means a tolerance and the standard deviation of the noise, the wavelets that standard deviation alone.
 
 # %%
-some = slice(0, 6)
+some = slice(0, 5)
 shown_filters = {name: result[some] for (name, kind), result in filtered.items() if kind == "debiased"}
 plots.image_rows(
     {"original": clean[some], "noisy": noisy[some], **shown_filters}, "What the tuned and debiased filters make of the test images"
@@ -1114,17 +1114,17 @@ show_table(
 
 # %%
 ranking = np.argsort(psnr_by_image["DCAE_skip"])
-for title, chosen in (("worst", ranking[:6]), ("best", ranking[-6:][::-1])):
+for title, chosen in (("worst", ranking[:5]), ("best", ranking[-5:][::-1])):
     cases = {"original": clean[chosen], **{name: result[chosen] for name, result in restored.items()}}
     display(
-        plots.image_rows(cases, f"The six images that the DCAE with skips restored {title}", [f"{images.test_labels[i]}" for i in chosen])
+        plots.image_rows(cases, f"The five images that the DCAE with skips restored {title}", [f"{images.test_labels[i]}" for i in chosen])
     )
 
 # %% [markdown]
-# *The first figure: six badly restored digits, some bold and some thin, with unusual shapes or extra strokes. The networks answer with a more ordinary
-# digit, sometimes with a different one. The second figure: six well restored digits, all of them ones, straight and thin.*
+# *The first figure: five badly restored digits, some bold and some thin, with unusual shapes or extra strokes. The networks answer with a more ordinary
+# digit, sometimes with a different one. The second figure: five well restored digits, all of them ones, straight and thin.*
 #
-# Six are too few to judge by. Take the worst and the best hundredth, and beside them every twentieth image: how much ink has the original, how far is the nearest of the training images,
+# Five are too few to judge by. Take the worst and the best hundredth, and beside them every twentieth image: how much ink has the original, how far is the nearest of the training images,
 # and does the classifier still read the restored digit?
 
 # %%
