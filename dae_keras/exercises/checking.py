@@ -1,5 +1,6 @@
 """How an answer is judged: called with inputs of its own, and its values compared with the right ones and with those of usual mistakes."""
 
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,6 +137,14 @@ def result_of(function, *arguments, shape=None, unit="number"):
     return values
 
 
+def pair_of(function, *arguments, names):
+    """Call the learner's function, which should return two numbers, called `names` in the message: a float64 array (2,); as `result_of`."""
+    values = result_of(function, *arguments)
+    if values.shape != (2,):
+        raise AnswerError(f"it returns {_shape_in_words(values)}; right are two numbers: {names}")
+    return values
+
+
 def attempt(function, *arguments):
     """Call the learner's function; an error inside becomes a `AnswerError` that quotes it, and None or the dots `NoAnswerError`."""
     if not callable(function):
@@ -143,7 +152,9 @@ def attempt(function, *arguments):
     try:
         returned = function(*arguments)
     except Exception as error:  # whatever a learner's code raises
-        said = (str(error).strip().splitlines() or [""])[0][:200]
+        # Keras says first where it happened, then, in colours, what.
+        lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+        said = next((line for line in lines if not line.startswith("Exception encountered when calling")), "")[:200]
         raise AnswerError(f"your code stopped with {type(error).__name__}: {said}") from error
     if returned is None or returned is ...:
         raise NoAnswerError

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dae_keras.exercises.checking import AnswerError, compare, exercise, result_of
+from dae_keras.exercises.checking import AnswerError, compare, exercise, pair_of, result_of
 
 
 @exercise(
@@ -17,11 +17,12 @@ def paired_interval(answer):
     random = np.random.default_rng(0)
     count, draws = 200, 10_000
     second = 18 + 2 * random.standard_normal(count)  # some images are easier than others, for both methods
-    first = second + 0.5 + 0.4 * random.standard_exponential(count)
+    first = second + 0.2 * random.standard_gamma(4, count)
     difference = first - second
-    low, high = result_of(answer, first, second, np.random.default_rng(1), draws, shape=(2,))
+    low, high = pair_of(answer, first, second, np.random.default_rng(1), draws, names="the lower limit, then the upper one")
     error = difference.std() / np.sqrt(count)
-    means = random.choice(difference, (20_000, count)).mean(axis=1)
+    drawn = random.choice(difference, (20_000, count))
+    means, medians = drawn.mean(axis=1), np.median(drawn[:2000], axis=1)
     centre = difference.mean()
 
     def near(*limits, unit=error):
@@ -29,8 +30,10 @@ def paired_interval(answer):
 
     if near(*np.percentile(means, [2.5, 97.5])):
         seeds = [result_of(answer, first, second, np.random.default_rng(seed), 100).tolist() for seed in (1, 1, 2)]
-        if seeds[0] != seeds[1] or seeds[0] == seeds[2]:
-            raise AnswerError("the same seed must give the same limits, and another seed others: draw from the generator `random`")
+        if seeds[0] != seeds[1]:
+            raise AnswerError("the same seed must give the same limits: draw from the generator `random`, and from no other")
+        if seeds[0] == seeds[2]:
+            raise AnswerError("another seed changes nothing: draw images, again and again, from the generator `random`")
         return f"{low:.3f} to {high:.3f}: it agrees with the interval of the differences of 200 images."
     unpaired = np.sqrt(first.var() / count + second.var() / count)
     mistakes = {
@@ -48,7 +51,10 @@ def paired_interval(answer):
         )
         or near(centre - 1.96 * difference.std(), centre + 1.96 * difference.std(), unit=difference.std()),
         "every draw has the same mean: draw with replacement": high - low < 1e-3 * error,
-        "both limits lie at the same end: np.percentile takes per cent, 2.5 and 97.5, np.quantile shares, 0.025 and 0.975": high < centre,
+        "this is where the medians lie: take the mean of each draw": near(*np.percentile(medians, [2.5, 97.5])),
+        "both limits lie at the lower end: np.percentile takes per cent, 2.5 and 97.5, np.quantile shares, 0.025 and 0.975": near(
+            *np.percentile(means, [0.025, 0.975]), unit=4 * error
+        ),
     }
     for message, made in mistakes.items():
         if made:
@@ -108,6 +114,9 @@ def linearly_restored(answer):
             + target.mean(axis=0),
             "the new images are centred with a mean of their own: they are brighter, and that is lost": (new - new.mean(axis=0)) @ centred
             + target.mean(axis=0),
+            "the means are taken over all pixels together: each pixel has a mean of its own, axis=0": (new - seen.mean())
+            @ solved(seen - seen.mean(), target - target.mean())
+            + target.mean(),
             "it is fitted the wrong way round, from clean images to noisy ones": one(new) @ solved(one(target), seen),
             "it is fitted from clean images to noisy ones, and then inverted: that is not least squares for the clean image": (
                 new - seen.mean(axis=0)
@@ -141,8 +150,11 @@ def debiasing(answer):
     right = np.array([factor, y.mean() - factor * x.mean()])
     correlation = np.corrcoef(x, y)[0, 1]
     spread = y.std() / x.std()
+    values = pair_of(answer, filtered, clean, names="the factor, then the offset")
+    if values[0] == 1 or values[1] == 0:
+        raise AnswerError("the factor stays at 1: fit both numbers" if values[0] == 1 else "the offset stays at 0: fit both numbers")
     compare(
-        result_of(answer, filtered, clean, shape=(2,)),
+        values,
         right,
         "the pair of factor and offset",
         {
@@ -155,8 +167,9 @@ def debiasing(answer):
                 1 / inverse,
                 y.mean() - x.mean() / inverse,
             ],
-            "the factor stays at 1: fit both numbers": [1, y.mean() - x.mean()],
-            "the offset stays at 0: fit both numbers": [np.sum(x * y) / np.sum(x**2), 0],
+            "this is the mean of lines fitted image by image: all pixels of all images count for one line": np.mean(
+                [np.polyfit(one.ravel(), other.ravel(), 1) for one, other in zip(filtered, clean, strict=True)], axis=0
+            ),
             "the factor is the ratio of the standard deviations, which forgets how far the two go together": [
                 spread,
                 y.mean() - spread * x.mean(),
@@ -182,15 +195,18 @@ def posterior_mean(answer):
     for level in (0.5, 1.5, 0.01):
         noisy = images[[0, 3, 3, 5]] + max(level, 0.3) * random.standard_normal((4, 25))  # at 0.01 it fits none of them
         squares = np.sum((noisy[:, None] - images) ** 2, axis=2)
+        too_small = (
+            f"at a level of {level:g} it returns WHAT: every likelihood is too small for a number there, and becomes 0. Work with "
+            "logarithms, and shift them before you take the exponential"
+        )
         try:
             values = result_of(answer, noisy, images, level, shape=noisy.shape, unit="pixel")
         except AnswerError as error:
             if "NaN" not in str(error) or level > 0.1:
                 raise
-            raise AnswerError(
-                f"at a level of {level:g} it returns NaN: there every likelihood is too small for a number, and 0 / 0 is left. Work with "
-                "logarithms, and shift them before you take the exponential"
-            ) from None
+            raise AnswerError(too_small.replace("WHAT", "NaN, from 0 / 0")) from None
+        if level < 0.1 and not values.any():
+            raise AnswerError(too_small.replace("WHAT", "0"))
 
         def mean(logarithms, axis=1, images=images):
             weights = np.exp(logarithms - logarithms.max(axis=axis, keepdims=True))
@@ -253,6 +269,7 @@ def frechet(answer):
                 "the means are left out": traces - 2 * inner,
                 "the root is missing: it is the trace of the root of the product": same + traces - 2 * np.trace(covariance @ other),
                 "the 2 before the root is missing": same + traces - inner,
+                "the part with the root must be subtracted": same + traces + 2 * inner,
                 "the roots of the entries are not the root of the matrix": same
                 + traces
                 - 2 * np.trace(np.sqrt(np.maximum(covariance @ other, 0))),

@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 from scipy.signal import convolve2d, correlate2d
 
-from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, result_of
+from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, pair_of, result_of
 
 _CONVOLUTIONS = ((28, 1, 32, 5, 2, False), (14, 32, 64, 3, 2, False), (7, 64, 8, 1, 1, False), (7, 16, 8, 3, 2, False))
 _TRANSPOSED = ((7, 64, 32, 2, 2, True), (14, 32, 1, 4, 2, True), (7, 8, 3, 3, 1, True))
@@ -22,7 +22,7 @@ _TRANSPOSED = ((7, 64, 32, 2, 2, True), (14, 32, 1, 4, 2, True), (7, 8, 3, 3, 1,
 def size_and_weights(answer):
     """The output of a convolution with "same" padding, by formula."""
     results = {
-        transposed: np.array([result_of(answer, *case, shape=(2,)) for case in cases])
+        transposed: np.array([pair_of(answer, *case, names="the size, then the number of weights") for case in cases])
         for transposed, cases in ((False, _CONVOLUTIONS), (True, _TRANSPOSED))
     }
     for transposed, cases in ((False, _CONVOLUTIONS), (True, _TRANSPOSED)):
@@ -45,15 +45,16 @@ def size_and_weights(answer):
                 'this is the size with "valid" padding, where no window sticks out; here the padding is "same"': (size - kernel) // stride
                 + 1,
             }
-        compare(found_size, right, f"the size of the output of {which}", mistakes | {"the stride is left out": size})
-        places = right**2
         weights = kernel**2 * channels * filters
+        mistakes |= {"the stride is left out": size, "the size comes first, then the number of weights": weights + filters}
+        compare(found_size, right, f"the size of the output of {which}", mistakes)
+        places = right**2
         compare(
             found_weights,
             weights + filters,
             f"the number of weights of {which}",
             {
-                f"{which}: {message}": wrong
+                f"for {which}: {message}": wrong
                 for message, wrong in {
                     "the biases are missing, one for each map of the output": weights,
                     "the bias belongs to a map of the output, not to a channel of the input": weights + channels,
@@ -134,8 +135,7 @@ def Residual(answer):  # noqa: N802  named like the class it judges
         block = attempt(answer, 8)
         if not isinstance(block, keras.layers.Layer):
             raise AnswerError("it must be a layer: class Residual(layers.Layer)")
-        attempt(block.call, maps)  # a stub returns None
-        values = result_of(block, maps)
+        values = _called(block, maps)
         if values.shape != maps.shape:
             raise AnswerError(f"it turns maps of shape {maps.shape} into {values.shape}: the shape must stay, or nothing could be added")
         if not block.weights:
@@ -179,6 +179,18 @@ def Residual(answer):  # noqa: N802  named like the class it judges
     return "A new block is the identity, both kernels can learn, and with random weights it computes what it should."
 
 
+def _called(block, maps):
+    """What a layer makes of maps; NoAnswerError for a stub, which Keras would not call: its __init__ does nothing."""
+    try:
+        return result_of(block, maps)
+    except AnswerError as error:
+        with contextlib.suppress(AnswerError):
+            attempt(block.call, maps)
+        if "shapes" in str(error):
+            raise AnswerError(f'{error} What is added must have the same shape: padding="same", and as many maps') from None
+        raise
+
+
 def _check_shapes(shapes):
     kernels = [shape for shape in shapes if len(shape) == 4]
     if len(kernels) != 2:
@@ -188,9 +200,10 @@ def _check_shapes(shapes):
             raise AnswerError(f"one of its windows has {kernel[0]} x {kernel[1]} pixels: both should have 3 x 3")
         if kernel != (3, 3, 8, 8):
             raise AnswerError(f"made for 8 maps, it has a convolution from {kernel[2]} maps to {kernel[3]}: both should keep their number")
-    if sorted(map(len, shapes)) != [1, 1, 4, 4]:
-        others = [shape for shape in shapes if len(shape) != 4]
-        raise AnswerError(f"beside two kernels it has weights of the shapes {others}: two biases, of shape (8,), belong there")
+    others = len(shapes) - 2
+    if others != 2:
+        tell = "each convolution has a bias, too" if others < 2 else "beside the two convolutions it needs no layer with weights"
+        raise AnswerError(f"beside its two kernels it has {others} arrays of weights: {tell}")
 
 
 def _not_the_identity(values, maps):
@@ -232,11 +245,15 @@ def encoder(answer):
         network = attempt(answer, filters, code_dim)
         if not isinstance(network, keras.Model):
             raise AnswerError(f"it returns a {type(network).__name__}, not a keras.Model")
-        if tuple(network.input_shape) != (None, 28, 28, 1):
-            raise AnswerError(f"an input image must have the shape (28, 28, 1), not {tuple(network.input_shape)[1:]}")
-        if tuple(network.output_shape) != (None, code_dim):
-            found = tuple(network.output_shape)[1:]
-            raise AnswerError(f"with a code_dim of {code_dim} its output for an image has the shape {found}, not ({code_dim},)")
+        if not getattr(network, "inputs", None):
+            raise AnswerError(
+                "it does not know its input yet: begin with image = layers.Input((28, 28, 1)), and end with Model(image, ...)"
+            )
+        given, made = ([tuple(each.shape)[1:] for each in ends] for ends in (network.inputs, network.outputs))
+        if given != [(28, 28, 1)]:
+            raise AnswerError(f"an input image must have the shape (28, 28, 1), not {given[0]}")
+        if made != [(code_dim,)]:
+            raise AnswerError(f"with a code_dim of {code_dim} its output for an image has the shape {made[0]}, not ({code_dim},)")
         original = DCAE(filters, code_dim).encoder
         shapes, right_shapes = ([tuple(each.shape) for each in model.weights] for model in (network, original))
         if shapes != right_shapes:
@@ -348,6 +365,7 @@ def averaged(answer):
                 "the answers are averaged where they are: each must be moved back first": mean(moves, back=0),
                 "the answers are moved once more in the same direction, not back": mean(moves, back=1),
                 "this mixes up the images: rows and columns are axes 1 and 2": mean(moves, axis=(0, 1)),
+                "without axis=(1, 2) np.roll pushes the pixels through all rows and images": mean(moves, axis=None),
                 "rows and columns are exchanged: a move is (rows down, columns to the right), axes 1 and 2": mean(moves, axis=(2, 1)),
                 "the images are averaged before they are restored: restore each moved version, then average": restore(
                     np.mean([np.roll(noisy, move, (1, 2)) for move in moves], axis=0)

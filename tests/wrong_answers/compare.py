@@ -67,7 +67,15 @@ WRONG_ANSWERS = {
             "draw with replacement",
         ),
         (_drawn().replace("draws, len(difference)))", "draws, 50))"), "as many images as there are"),
-        (_drawn().replace("random.integers", "np.random.default_rng(0).integers"), "draw from the generator"),
+        (_drawn().replace("random.integers", "np.random.default_rng(0).integers"), "another seed changes nothing"),
+        (_drawn().replace("random.integers", "np.random.default_rng().integers"), "from no other"),
+        (
+            _interval(
+                "i = random.integers(0, len(first), (draws, len(first)))",
+                "return np.percentile(np.median(first[i] - second[i], axis=1), [2.5, 97.5])",
+            ),
+            "the mean of each draw",
+        ),
     ],
     "linearly_restored": [
         (_linear("return noisy @ np.linalg.lstsq(training_noisy, training_clean, rcond=None)[0]"), "the constant is missing"),
@@ -85,18 +93,24 @@ WRONG_ANSWERS = {
         (_linear(_MEANS, _WEIGHTS, "return np.clip((noisy - x) @ weights + y, 0, 1)"), "the result is clipped"),
         (_linear(_MEANS, _WEIGHTS, "return (noisy - x) @ weights.T + y"), "the weights are transposed"),
         (_linear(_MEANS, _WEIGHTS, "return weights"), "return the restored images"),
+        (_linear(_MEANS.replace("axis=0", ""), _WEIGHTS, "return (noisy - x) @ weights + y"), "each pixel has a mean of its own"),
     ],
     "debiasing": [
         (_debiasing("return np.polyfit(y, x, 1)"), "fitted the wrong way round"),
         (_debiasing("slope, height = np.polyfit(y, x, 1)", "return 1 / slope, -height / slope"), "and then inverted"),
         (_debiasing("return 1, y.mean() - x.mean()"), "the factor stays at 1"),
         (_debiasing("return np.sum(x * y) / np.sum(x * x), 0"), "the offset stays at 0"),
+        (_debiasing("return np.mean([np.polyfit(a.ravel(), b.ravel(), 1) for a, b in zip(filtered, clean)], axis=0)"), "image by image"),
         (_debiasing("return np.polyfit(x, y, 1)[::-1]"), "offset and factor are exchanged"),
         (_debiasing("factor = y.std() / x.std()", "return factor, y.mean() - factor * x.mean()"), "the ratio of the standard deviations"),
         (_debiasing("factor = np.corrcoef(x, y)[0, 1]", "return factor, y.mean() - factor * x.mean()"), "the factor is the correlation"),
     ],
     "posterior_mean": [
-        (_posterior(weights="np.exp(a)"), "shift them before you take the exponential"),
+        (_posterior(weights="np.exp(a)"), "NaN, from 0 / 0"),
+        (
+            _posterior(weights="np.exp(a) + 0").replace("keepdims=True) @", "keepdims=True).clip(1e-300) @"),
+            "shift them before you take the exponential",
+        ),
         (_posterior("-d / level**2"), "the 2 of the normal density is missing"),
         (_posterior("-d / (2 * level)"), "the level must be squared"),
         (_posterior("-d / noisy.shape[1] / (2 * level**2)"), "the logarithms of all pixels add up"),
@@ -108,6 +122,7 @@ WRONG_ANSWERS = {
     ],
     "frechet": [
         (_frechet("np.trace(product)"), "the root is missing"),
+        (_frechet(_ROOTS, twice=-2), "must be subtracted"),
         (_frechet(_ROOTS, twice=1), "the 2 before the root is missing"),
         (_frechet("np.trace(np.sqrt(np.abs(product)))"), "the roots of the entries"),
         (_frechet("np.sum(np.sqrt(np.diag(covariance) * np.diag(other_covariance)))"), "the roots of the diagonal"),

@@ -60,6 +60,8 @@ _AFTER = "size * stride if transposed else -(-size // stride)"
 
 WRONG_ANSWERS = {
     "size_and_weights": [
+        (_sizes("kernel**2 * channels * filters + filters", _AFTER), "the size comes first"),
+        (_sizes(_AFTER, "")[:-2], "it returns one number; right are two numbers"),
         (_sizes("size * stride if transposed else size // stride"), "give 4, not 3"),
         (_sizes("size * stride if transposed else (size - kernel) // stride + 1"), "no window sticks out"),
         (_sizes("size * stride if transposed else size / stride"), "a size is a whole number"),
@@ -110,6 +112,16 @@ WRONG_ANSWERS = {
             "make the convolutions in __init__",
         ),
         (_changed(_RESIDUAL, ("        super().__init__(**kwargs)\n", "")), "super().__init__()"),
+        (_RESIDUAL.replace(' padding="same",', ""), "What is added must have the same shape"),
+        (
+            _changed(
+                _RESIDUAL,
+                ("self.second(self", "self.bn(self.second(self"),
+                ("maps))", "maps)))"),
+                ("        self.second", "        self.bn = layers.BatchNormalization()\n        self.second"),
+            ),
+            "it needs no layer with weights",
+        ),
         ("def Residual(filters):\n    return lambda maps: maps", "it must be a class"),
     ],
     "encoder": [
@@ -127,6 +139,11 @@ WRONG_ANSWERS = {
         (_changed(_ENCODER, ('"same", activation="relu")(image)', '"same")(image)')), "the first convolution has no ReLU"),
         (_changed(_ENCODER, ("Dense(code_dim)", 'Dense(code_dim, activation="relu")')), "free to be negative"),
         (_changed(_ENCODER, ("    x = layers.Flatten()(x)\n", "")), "its output for an image has the shape (7, 7, 10)"),
+        (
+            "from keras import Sequential\n\n\ndef encoder(filters, code_dim):\n"
+            "    return Sequential([layers.Conv2D(filters, 5), layers.Flatten(), layers.Dense(code_dim)])",
+            "does not know its input yet",
+        ),
     ],
     "averaged": [
         (_changed(_AVERAGED, ("np.roll(restored, np.negative(move), axis=(1, 2))", "restored")), "each must be moved back first"),
@@ -134,6 +151,7 @@ WRONG_ANSWERS = {
         (_AVERAGED.replace("axis=(1, 2)", "axis=(0, 1)"), "this mixes up the images"),
         (_AVERAGED.replace("axis=(1, 2)", "axis=(2, 1)"), "rows and columns are exchanged"),
         (_changed(_AVERAGED, ("np.mean(answers, axis=0)", "np.array(answers)")), "average them, over the first axis"),
+        (_AVERAGED.replace(", axis=(1, 2)", ""), "pushes the pixels through all rows"),
         (_changed(_AVERAGED, ("np.mean(", "np.sum(")), "is there a sum where a mean belongs"),
         (
             "def averaged(restore, noisy, moves):\n"
