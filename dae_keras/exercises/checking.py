@@ -152,8 +152,8 @@ def attempt(function, *arguments):
     try:
         returned = function(*arguments)
     except Exception as error:  # whatever a learner's code raises
-        # Keras says first where it happened, then, in colours, what.
-        lines = [line for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines() if line.strip()]
+        # Keras says first where it happened, then, in colours, what; TensorFlow puts the names of its parts around it.
+        lines = [line for line in re.sub(r"\x1b\[\d*m|{{.*?}} *| *\[Op:.*", "", str(error)).splitlines() if line.strip()]
         said = next((line for line in lines if not line.startswith("Exception encountered when calling")), "")[:200]
         raise AnswerError(f"your code stopped with {type(error).__name__}: {said}") from error
     if returned is None or returned is ...:

@@ -187,7 +187,7 @@ def _called(block, maps):
         with contextlib.suppress(AnswerError):
             attempt(block.call, maps)
         if "shapes" in str(error):
-            raise AnswerError(f'{error} What is added must have the same shape: padding="same", and as many maps') from None
+            raise AnswerError(f'{error}. What is added must have the same shape: padding="same", and as many maps') from None
         raise
 
 
