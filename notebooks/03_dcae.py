@@ -141,8 +141,8 @@ print("device:", set_up(settings))
 #
 # <details><summary>C. About five million, and 832</summary>
 #
-# Yes. The dense layer has a weight for each pixel and a bias, for each of its 6,272 outputs. The convolution has a 5 × 5 window and a bias for each of
-# its 32 maps, and uses them at all 14 × 14 places.
+# Yes. The dense layer has a weight for each pixel and a bias, for each of its 6,272 outputs. The convolution has a 5 × 5 window and a
+# bias for each of its 32 maps, and uses them at all 14 × 14 places.
 #
 # </details>
 
@@ -217,14 +217,13 @@ Markdown(markdown_table(layer_table))
 #
 # <details><summary>A. Both lose much, and equally: a shuffled digit cannot be recognised</summary>
 #
-# No. Not by you. To a dense layer all pixels are alike, whatever their order: the DAE does not notice<!--?abs(short["DAE", "shuffled"] - short["DAE", "as they are"]) < 0.2-->.
+# No. You could not read it. But to a dense layer all pixels are alike, whatever their order: the DAE does not notice<!--?abs(short["DAE", "shuffled"] - short["DAE", "as they are"]) < 0.2-->.
 #
 # </details>
 #
 # <details><summary>B. The DCAE loses much, and falls behind the DAE</summary>
 #
-# Yes. Its windows hold pixels that have nothing to do with each other: what it assumes about images is wrong now. The DAE never assumed
-# it.
+# Yes. Its windows hold pixels from all over the image: what it assumes about images is wrong now. The DAE never assumed it.
 #
 # </details>
 #
@@ -237,8 +236,7 @@ Markdown(markdown_table(layer_table))
 #
 # <details><summary>D. Neither loses anything: all the information is still there</summary>
 #
-# No. It is there, but it must be found. A kernel that serves at all places finds what neighbours have in common, and here they have nothing
-# in common.
+# No. It is there, but it must be found. One kernel serves at all places, and now every place would need a kernel of its own.
 #
 # </details>
 
