@@ -564,21 +564,21 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 # **Predict before you run:** the same 2,000 images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
 # or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
 #
-# <details><summary>A. The DAE: it has nothing that could move along</summary>
+# <details><summary>A. The DCAE with skips</summary>
+#
+# Yes. Its maps follow the shift, its code does not. Which of the two is to blame? The cell after the next finds out.
+#
+# </details>
+#
+# <details><summary>B. The DAE: it has nothing that could move along</summary>
 #
 # No, though it comes close. It has learned where strokes are, and they are elsewhere now. But another network loses even more.
 #
 # </details>
 #
-# <details><summary>B. The DCAE: all that it knows has to pass through its code</summary>
+# <details><summary>C. The DCAE: all that it knows has to pass through its code</summary>
 #
 # No. Its code does not follow, and it does lose 4.4<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, but the other two lose more.
-#
-# </details>
-#
-# <details><summary>C. The DCAE with skips</summary>
-#
-# Yes. Its maps follow the shift, its code does not. Which of the two is to blame? The cell after the next finds out.
 #
 # </details>
 
@@ -646,16 +646,16 @@ for shift in (0, 4):
 #
 # </details>
 #
-# <details><summary>B. 1: the more frequent of the two</summary>
+# <details><summary>B. About 0.4</summary>
 #
-# No. That is the likeliest value, and the best answer if only a hit counts. A squared error punishes the misses by their size, and asks for
-# the mean.
+# Yes. At 0 the noise says nothing, and what is left is the mean of all $x$: $0.7 - 0.3$.
 #
 # </details>
 #
-# <details><summary>C. About 0.4</summary>
+# <details><summary>C. 1: the more frequent of the two</summary>
 #
-# Yes. At 0 the noise says nothing, and what is left is the mean of all $x$: $0.7 - 0.3$.
+# No. That is the likeliest value, and the best answer if only a hit counts. A squared error punishes the misses by their size, and asks for
+# the mean.
 #
 # </details>
 
