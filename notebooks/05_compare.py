@@ -30,7 +30,7 @@
 # - compare two models that invent digits, and find out whether one of them copies.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 110<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# 120<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -376,7 +376,27 @@ show_table(
 # other two combinations as well: a DAE with a code of 128, and a DCAE with a code of 20. `dae-keras study exercises` trains them, among others, with
 # seed 0 and writes `notebooks/tables/exercises.csv`.
 #
-# **Predict before you run:** how much of the DCAE's lead does the longer code account for: little, half, or nearly all?
+# **Predict before you run:** how much of the DCAE's lead does the longer code account for?
+#
+# <details><summary>A. Little: convolutions are what suits images</summary>
+#
+# No. The longer code alone is worth 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB to the fully connected DAE, which has no convolutions at all.
+#
+# </details>
+#
+# <details><summary>B. Nearly all: a code of 20 is far too short</summary>
+#
+# No. Of two networks with the same code of 128, the convolutional one is still
+# 1.16<!--=by_convolutions[1]:.2f--> dB ahead.
+#
+# </details>
+#
+# <details><summary>C. Between a third and a half, depending on which comes first</summary>
+#
+# Yes<!--?0.3 < by_code["convolutional (DCAE)"] / (factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]) < 0.5-->.
+# The two gains do not simply add up, so that there is no single answer.
+#
+# </details>
 
 # %%
 variants = {(line["model"], line["variant"]): float(line["PSNR"]) for line in read_table(tables / "exercises.csv") if line["PSNR"]}
@@ -403,7 +423,7 @@ show_table(
 )
 
 # %% [markdown]
-# Between a third and a half<!--?0.3 < by_code["convolutional (DCAE)"] / (factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]) < 0.5-->: of 2.17<!--=factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]:.2f--> dB, the longer code brings
+# Of 2.17<!--=factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]:.2f--> dB, the longer code brings
 # 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB if it comes first and 0.75<!--=by_code["convolutional (DCAE)"]:.2f--> dB if it comes second. The
 # convolutional network, which is also a deeper one, brings the rest: 1.16<!--=by_convolutions[1]:.2f--> to 1.42<!--=by_convolutions[0]:.2f--> dB, with fewer than half of
 # the weights<!--?weights["DCAE"] < weights["DAE"] / 2-->. Such a table of all combinations is a two-by-two *factorial
@@ -556,6 +576,31 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 #
 # **Predict before you run:** the DAE has about 19<!--=scores["DAE"]["psnr"]:.0f--> dB on the test images, the DCAE 21<!--=scores["DCAE"]["psnr"]:.0f-->. Where will the perfect
 # answer end up? And which of the two alterations helps more?
+#
+# <details><summary>A. Above both: no network can beat the best answer</summary>
+#
+# No. It is the best answer in a world that has the training images and no others. Test images are not of that world.
+#
+# </details>
+#
+# <details><summary>B. Below both; the local windows help more</summary>
+#
+# Yes. It answers with training images, and a test image is none of them. But its parts are: small windows are seen again and again.
+#
+# </details>
+#
+# <details><summary>C. Below both; the temperature helps more</summary>
+#
+# No. More images have a say, but each of them as a whole: their mean is soft, and
+# 2.2<!--=memory["local"]["psnr"] - memory["tempered"]["psnr"]:.1f--> dB behind the local one.
+#
+# </details>
+#
+# <details><summary>D. Between the two: better than a DAE, too simple for a DCAE</summary>
+#
+# No. Simple it is not: it uses all training images for each answer. But it can say nothing else than what they show.
+#
+# </details>
 
 # %%
 noise_of = (settings.noise, settings.noise_level, settings.clip)
@@ -696,7 +741,7 @@ show_table(
 # convolutions are the only way out. The DAE sees whole images, and its short code keeps it from the minimum too. Kadkhodaie, Guth, Simoncelli
 # and Mallat (ICLR 2024) describe what networks do instead as shrinkage in a basis that follows the edges of each image. And
 # Lukoianov et al. (2025) argue that locality comes from the statistics of the images rather than from convolutions: the best linear filter,
-# which has none, looks mainly at neighbours too (exercise 2).
+# which has none, looks mainly at neighbours too (question 7).
 #
 # ## What it is good for
 #
@@ -705,6 +750,26 @@ show_table(
 # ten epochs, as many as the denoisers had.
 #
 # **Predict before you run:** who reads best: the classifier of clean images behind the best denoiser, or the one trained on noisy images?
+#
+# <details><summary>A. They are close to each other</summary>
+#
+# Yes. 2.3<!--=misread["restored by DCAE_skip"]:.1f--> % and
+# 2.7<!--=misread["noisy input, trained on noisy images"]:.1f--> %: to train the reader on noise does nearly as much as a denoiser in front of it.
+#
+# </details>
+#
+# <details><summary>B. The one trained on the noise, by far: a denoiser can only lose information</summary>
+#
+# No. A denoiser adds none, but the classifier must also learn to use what is there. Here it misreads
+# 2.7<!--=misread["noisy input, trained on noisy images"]:.1f--> % of the digits, and the other way is no worse.
+#
+# </details>
+#
+# <details><summary>C. The one behind the denoiser, by far: it reads nearly clean digits</summary>
+#
+# No. It is ahead by a few tenths of a point, and that may come from its size.
+#
+# </details>
 
 
 # %%
@@ -755,7 +820,7 @@ print(f"DCAE with skips, then reading, over reading noisy images: {100 * lead.me
 #
 # So denoising helps a reader that cannot be trained again. Whether it helps one that can is a different question: no denoiser can add what
 # the noise has destroyed. The few tenths of a point by which the DCAE with skips leads may well come from its size: it has more weights than the
-# rival, and a reader of its own behind it. (One training of each; the interval speaks of test images only.) Would a larger rival catch up? Exercise 4 lets you find out.
+# rival, and a reader of its own behind it. (One training of each; the interval speaks of test images only.) Would a larger rival catch up? Question 9 lets you find out.
 #
 # Note that decibels are not legibility: the linear filter is more than a decibel<!--?scores["DAE"]["psnr"] - scores["linear filter"]["psnr"] > 1--> behind the DAE, and
 # almost as good to read by<!--?abs(misread["restored by linear filter"] - misread["restored by DAE"]) < 1-->.
@@ -796,6 +861,25 @@ show_table(
 # learn again: the linear filter, refitted at each level, which takes no more than seconds.
 #
 # **Predict before you run:** does a network trained at 0.5 beat doing nothing when there is hardly any noise?
+#
+# <details><summary>A. Yes, all of them: less noise is an easier task</summary>
+#
+# No. Not for networks with a code of 20: at level 0.1 the DAE and the VAE lose to doing nothing.
+#
+# </details>
+#
+# <details><summary>B. The DCAE with skips does, the DAE and the VAE do not</summary>
+#
+# Yes. It is 2.9<!--=psnr_by_level["DCAE_skip"][0] - psnr_by_level["noisy input"][0]:.1f--> dB ahead at level 0.1, the DAE
+# 2.9<!--=psnr_by_level["noisy input"][0] - psnr_by_level["DAE"][0]:.1f--> dB behind.
+#
+# </details>
+#
+# <details><summary>C. None: they all take away noise that is not there</summary>
+#
+# No. The DCAE with skips, trained at 0.5, is better still at 0.1<!--?psnr_by_level["DCAE_skip"][0] > scores["DCAE_skip"]["psnr"] + 2-->, and better than the noisy image.
+#
+# </details>
 
 # %%
 swept_noise = "gaussian" if settings.noise == "none" else settings.noise
@@ -1279,32 +1363,125 @@ if denoiser:
 #
 # ## Exercises
 #
+# The first five you write yourself: open [exercises/05_compare.ipynb](../exercises/05_compare.ipynb), fill in the stubs, and let `check` tell
+# you what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last five are questions to this notebook.
+
+# %% tags=["exercise-start"]
+import numpy as np
+from dae_keras.exercises import check, hint  # noqa: F401
+
+# %% [markdown]
+# ### Exercise 1 · An interval for a difference
+#
+# The bootstrap of "Is the difference real?", without SciPy. `first` and `second` are the PSNR of two methods on the same images. Where do
+# 95<!--=95--> % of the means of first - second lie, if the images are drawn anew, with replacement, `draws` times?
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def paired_interval(first, second, random, draws=1000):
+    """The lower and the upper limit: of arrays (images,), by a NumPy generator."""
+    difference = first - second
+    drawn = random.integers(0, len(difference), (draws, len(difference)))
+    return np.percentile(difference[drawn].mean(axis=1), [2.5, 97.5])
+
+
+check("paired_interval", paired_interval)
+
+# %% [markdown]
+# ### Exercise 2 · The linear filter
+#
+# Write the linear filter of "The competitors" by least squares: each clean pixel as a weighted sum of all noisy pixels and a constant, fitted
+# on pairs of training images, applied to new ones. No ridge is needed here, and nothing is clipped.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def linearly_restored(training_noisy, training_clean, noisy):
+    """The restored images (m, pixels): training pairs (n, pixels) each, n well above the number of pixels; noisy (m, pixels)."""
+    noisy_mean, clean_mean = training_noisy.mean(axis=0), training_clean.mean(axis=0)
+    weights = np.linalg.lstsq(training_noisy - noisy_mean, training_clean - clean_mean, rcond=None)[0]
+    return (noisy - noisy_mean) @ weights + clean_mean
+
+
+check("linearly_restored", linearly_restored)
+
+# %% [markdown]
+# ### Exercise 3 · Debiasing
+#
+# The two numbers of "Filters, given every chance": those for which `factor * filtered + offset` has the least squared error from the clean
+# images, over all pixels of all images.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def debiasing(filtered, clean):
+    """Factor and offset, two numbers: of what a filter made of training images, and of the clean ones, both (n, 28, 28, 1)."""
+    return np.polyfit(filtered.ravel(), clean.ravel(), 1)
+
+
+check("debiasing", debiasing)
+
+# %% [markdown]
+# ### Exercise 4 · The perfect answer
+#
+# The mean of "The perfect answer is wrong", over a handful of images, with Gaussian noise that is *not* clipped: the likelihood of a pixel
+# is the normal density. It must work at low levels too, where a likelihood is smaller than the smallest number that NumPy knows.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def posterior_mean(noisy, images, level):
+    """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels), if they can be only `images` (N, pixels)."""
+    distances = np.sum((noisy[:, None] - images) ** 2, axis=2)  # (n, N)
+    logarithms = -distances / (2 * level**2)
+    weights = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True) @ images
+
+
+check("posterior_mean", posterior_mean)
+
+# %% [markdown]
+# ### Exercise 5 · The Fréchet distance
+#
+# The ruler of "Who invents best?", from means and covariances:
+# $\lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\,\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr)$.
+
+
+# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+def frechet(mean, covariance, other_mean, other_covariance):
+    """The distance of two Gaussians, one number: means (d,), covariances (d, d)."""
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(covariance @ other_covariance).real, 0))
+    return np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other_covariance) - 2 * np.sum(roots)
+
+
+check("frechet", frechet)
+
+# %% [markdown]
+# ### Questions
+#
 # Give each training a `run_dir` of its own, or it overwrites the checkpoints in `runs/full`.
 #
-# 1. Set `noise_level = 0.2` and run again. What does the notebook tell you, which comparisons have become unfair, and how would you make them fair?
-# 2. Look at what the linear filter has learned: show the weights with which it computes the pixel in the middle,
+# 6. Set `noise_level = 0.2` and run again. What does the notebook tell you, which comparisons have become unfair, and how would you make them fair?
+# 7. Look at what the linear filter has learned: show the weights with which it computes the pixel in the middle,
 #    `linear_filter.matrix[:, 14 * 28 + 14].reshape(28, 28)`, and those of the pixel three rows from the top, `linear_filter.matrix[:, 3 * 28 + 14]`. What differs?
-# 3. How large must a *linear* code be? Fit `LinearFilter(training_noisy, training_clean, rank=...)` with 50 and 128, and compare with the DAE's gain from
+# 8. How large must a *linear* code be? Fit `LinearFilter(training_noisy, training_clean, rank=...)` with 50 and 128, and compare with the DAE's gain from
 #    20 to 128.
-# 4. Give the rival that reads noisy digits what denoiser and reader have together: fifteen epochs, then wider layers. Does it catch up with the DCAE with skips?
-# 5. Try your own handwriting: `dae-keras denoise --model runs/full/checkpoints/DCAE_skip.keras mine.png --out out --noise gaussian`.
+# 9. Give the rival that reads noisy digits what denoiser and reader have together: fifteen epochs, then wider layers. Does it catch up with the DCAE with skips?
+# 10. Try your own handwriting: `dae-keras denoise --model runs/full/checkpoints/DCAE_skip.keras mine.png --out out --noise gaussian`.
 #
 # <details><summary>Answers</summary>
 #
-# 1. It says that all four models were trained with `noise_level = 0.5`, not 0.2. The linear filter, the tuned filters and the rival that reads noisy images
+# 6. It says that all four models were trained with `noise_level = 0.5`, not 0.2. The linear filter, the tuned filters and the rival that reads noisy images
 #    learned at 0.2, the networks did not. Train the models anew: `dae-keras run -p noise_level 0.2 -p run_dir runs/mild`.
-# 2. Each pixel is computed mainly from its neighbours, but how depends on the place. In the middle the weights lean to the right, as handwriting
+# 7. Each pixel is computed mainly from its neighbours, but how depends on the place. In the middle the weights lean to the right, as handwriting
 #    does; near the top they lie flat, along the upper arc of many digits, and faint weights 20 rows further down look where the digit ends. One kernel for all
 #    places has to use the same weights for both.
-# 3. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=50)(noisy)).mean()):.2f--> dB, with 128
+# 8. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=50)(noisy)).mean()):.2f--> dB, with 128
 #    17.68<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()):.2f--> dB, all but as good as without a
 #    code, 17.72<!--=linear_psnr["linear filter"]:.2f--> dB. The DAE gains 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB from 20 to 128, the linear code
 #    1.74<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()) - linear_code_psnr:.2f--> dB: nonlinear layers make more of a
 #    short code.
-# 4. The code is in `trained_reader`: a larger first argument, and a copy of `digit_classifier` with wider layers. The answer is yours: the course has not
+# 9. The code is in `trained_reader`: a larger first argument, and a copy of `digit_classifier` with wider layers. The answer is yours: the course has not
 #    measured it.
-# 5. The command crops the picture to the ink, scales the digit to 20 pixels, centres it in 28 × 28, and inverts it if you write dark on light: look at
-#    `out/mine_input.png` first. One digit per picture.
+# 10. The command crops the picture to the ink, scales the digit to 20 pixels, centres it in 28 × 28, and inverts it if you write dark on light: look at
+#     `out/mine_input.png` first. One digit per picture.
 #
 # </details>
 #

@@ -137,6 +137,14 @@ def result_of(function, *arguments, shape=None, unit="number"):
     return values
 
 
+def pair_of(function, *arguments, names):
+    """Call the learner's function, which should return two numbers, called `names` in the message: a float64 array (2,); as `result_of`."""
+    values = result_of(function, *arguments)
+    if values.shape != (2,):
+        raise AnswerError(f"it returns {_shape_in_words(values)}; right are two numbers: {names}")
+    return values
+
+
 def attempt(function, *arguments):
     """Call the learner's function; an error inside becomes a `AnswerError` that quotes it, and None or the dots `NoAnswerError`."""
     if not callable(function):
@@ -152,7 +160,7 @@ def attempt(function, *arguments):
 
 def in_words(error):
     """An exception's type and the first line of its message that says something, in at most 200 characters."""
-    lines = [re.sub(r"\x1b\[\d+m", "", line).strip() for line in str(error).splitlines()]
+    lines = [re.sub(r"\x1b\[\d*m|{{.*?}} *| *\[Op:.*", "", line).strip() for line in str(error).splitlines()]
     # Keras first tells in which layer it happened, TensorFlow wraps what happened in the names of its operations.
     lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     shapes = re.search(r"\w* ?shapes:? \[.*", str(error)) if "{{" in str(error) else None
