@@ -1,6 +1,6 @@
 """The pages people read: run the notebooks for them, and keep every figure in their prose equal to what was measured.
 
-In a notebook's Markdown, in README.md and in docs/, a measured number is followed by an HTML comment, which no reader sees, with the
+In a notebook's Markdown, in both READMEs and in docs/, a measured number is followed by an HTML comment, which no reader sees, with the
 expression it comes from; a claim in words is followed by a condition that must hold:
 
     The DAE reaches **18.84**<!--=scores["psnr"]:.2f--> dB, twice<!--?1.9 < ratio < 2.1--> what ...
@@ -362,12 +362,12 @@ def texts():
     """Every text whose figures are held: path to its prose, notebooks first."""
     root = course_folder()
     notebooks = {path: prose_of(nbformat.read(path, as_version=4)) for path in sorted((root / "notebooks").glob("*.ipynb"))}
-    others = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
+    others = [root / "README.md", root / "README.zh-CN.md", *sorted((root / "docs").glob("**/*.md"))]
     return notebooks | {path: path.read_text(encoding="utf-8") for path in others if path.is_file()}
 
 
 def fill_texts():
-    """Write the numbers of README.md and docs/, and those in the notebooks that come from tables."""
+    """Write the numbers of both READMEs and docs/, and those in the notebooks that come from tables."""
     for path, prose in texts().items():
         if path.suffix != ".ipynb":
             text = filled(prose, known_values(prose))

@@ -56,6 +56,7 @@ def test_the_table_of_contents_names_every_page():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").split(":::{toctree}", 1)[1]
     pages = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"} | {
         "benchmarks",
+        "chinese",
         *(f"notebooks/{name}" for name in build.NOTEBOOKS),
     }
     assert pages <= set(contents.split())
@@ -67,6 +68,7 @@ def test_the_table_of_contents_names_every_page():
     [
         ("[a](notebooks/02_dae.ipynb)", "[a](notebooks/02_dae.ipynb)"),
         ("[a](benchmarks/RESULTS.md)", "[a](benchmarks.md)"),
+        ("[a](README.zh-CN.md)", "[a](chinese.md)"),
         ("[a](#licence)", "[a](handbook.md#licence)"),
         ("[a](LICENSE)", f"[a](https://github.com/{FACTS['repository']}/blob/main/LICENSE)"),
         ("[a](params/full)", f"[a](https://github.com/{FACTS['repository']}/tree/main/params/full)"),
