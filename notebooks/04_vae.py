@@ -28,7 +28,8 @@
 # - cause a posterior collapse on purpose, and recognise one;
 # - generate, interpolate, and judge the samples by numbers: what a known prior gives you, and what it does not.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. The terms, also in Chinese, stand in
+# the [glossary](../docs/glossary.md). **Time:** two sittings,
 # of 40<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 30<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
 # [a break](#halfway-a-break) between them; allow an hour for the exercises. When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 

@@ -52,6 +52,18 @@ def test_links_of_the_docs_lead_to_files_and_headings():
                 assert anchor in {build.slug(title) for title in re.findall(r"^#+ (.*)$", source, re.M)}, f"{path.name}: {target}"
 
 
+def test_each_term_of_the_glossary_has_its_chinese_name_a_sentence_and_the_place_that_introduces_it():
+    entries = re.split(r"\n\n(?=\*\*)", (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8"))[1:]
+    found = [re.fullmatch(r"\*\*(.+?)\*\* · ([^:$]+?)(?: · \$(.+?)\$)?: (.+)", entry.strip(), re.S) for entry in entries]
+    assert [entry for entry, term in zip(entries, found, strict=True) if term is None] == []
+    assert 55 <= len(found) <= 75
+    terms = [term[1] for term in found]
+    assert terms == sorted(terms, key=lambda term: term.casefold().replace("é", "e"))
+    for term in found:
+        assert re.search(r"[\u4e00-\u9fff]", term[2]), term[1]
+        assert re.search(r"\(\[[1-5], [^]]+\]\(\.\./notebooks/\w+\.ipynb#[\w-]+\)(, \[.+\))?\)\.$", term[4]), term[1]
+
+
 def test_the_table_of_contents_names_every_page():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").split(":::{toctree}", 1)[1]
     pages = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"} | {
