@@ -1010,6 +1010,7 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # try first. The last four are questions, for paper and for runs with other parameters.
 
 # %% tags=["exercise-start"]
+import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
 import keras
 import numpy as np
 import tensorflow as tf
