@@ -1010,11 +1010,10 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # try first. The last four are questions, for paper and for runs with other parameters.
 
 # %% tags=["exercise-start"]
-import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
+from dae_keras.exercises import check, hint  # noqa: F401
 import keras
 import numpy as np
 import tensorflow as tf
-from dae_keras.exercises import check, hint  # noqa: F401
 from keras import layers, ops
 
 
