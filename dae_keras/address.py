@@ -22,7 +22,7 @@ def repository(course=COURSE):
 
 def places(course=COURSE):
     """The files in which the address stands or may stand."""
-    patterns = ("pyproject.toml", "CITATION.cff", "*.md", "docs/**/*.md", "notebooks/*.py", "notebooks/*.ipynb")
+    patterns = ("pyproject.toml", "CITATION.cff", "*.md", "docs/**/*.md", "notebooks/*.py", "notebooks/*.ipynb", "exercises/*.ipynb")
     return sorted({path for pattern in patterns for path in course.glob(pattern)})
 
 

@@ -1,6 +1,6 @@
 """The pages people read: run the notebooks for them, and keep every figure in their prose equal to what was measured.
 
-In a notebook's Markdown, in README.md and in docs/, a measured number is followed by an HTML comment, which no reader sees, with the
+In a notebook's Markdown, in both READMEs and in docs/, a measured number is followed by an HTML comment, which no reader sees, with the
 expression it comes from; a claim in words is followed by a condition that must hold:
 
     The DAE reaches **18.84**<!--=scores["psnr"]:.2f--> dB, twice<!--?1.9 < ratio < 2.1--> what ...
@@ -130,12 +130,18 @@ def columns_of(table, *columns, **where):
     return markdown_table([{column: row[column] for column in columns} for row in rows(table, **where)])
 
 
-def minutes_to_read(name):
-    """Minutes that a notebook takes to read, to the next five: 150 words of prose, ten lines of code or three pictures a minute."""
+def minutes_to_read(name, since=None, until=None):
+    """Minutes that a notebook takes to read, to the next five: 150 words of prose, ten lines of code or three pictures a minute.
+
+    Solutions of exercises are not read. `since` and `until` are headings, each the first line of a cell: from the one, up to the other.
+    """
     cells = nbformat.read(course_folder() / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    set_up = [cell for cell in cells if cell.cell_type == "code"][:2]
+    first_lines = [cell.source.split("\n", 1)[0] for cell in cells]
+    cells = cells[first_lines.index(since) if since else 0 : first_lines.index(until) if until else None]
     words = sum(len(readable(cell.source).split()) for cell in cells if cell.cell_type == "markdown")
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    lines = sum(cell.source.count("\n") + 1 for cell in code[2:])
+    code = [cell for cell in cells if cell.cell_type == "code" and cell not in set_up and "solution" not in cell.metadata.get("tags", [])]
+    lines = sum(cell.source.count("\n") + 1 for cell in code)
     pictures = sum("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)
     return 5 * max(1, round((words / 150 + lines / 10 + pictures / 3) / 5))
 
@@ -356,12 +362,12 @@ def texts():
     """Every text whose figures are held: path to its prose, notebooks first."""
     root = course_folder()
     notebooks = {path: prose_of(nbformat.read(path, as_version=4)) for path in sorted((root / "notebooks").glob("*.ipynb"))}
-    others = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
+    others = [root / "README.md", root / "README.zh-CN.md", *sorted((root / "docs").glob("**/*.md"))]
     return notebooks | {path: path.read_text(encoding="utf-8") for path in others if path.is_file()}
 
 
 def fill_texts():
-    """Write the numbers of README.md and docs/, and those in the notebooks that come from tables."""
+    """Write the numbers of both READMEs and docs/, and those in the notebooks that come from tables."""
     for path, prose in texts().items():
         if path.suffix != ".ipynb":
             text = filled(prose, known_values(prose))

@@ -1,6 +1,6 @@
 """Lay out the sources of the course's site, and build it with Sphinx: `make site` calls this.
 
-    build/site/source   README.md, docs/*.md, the benchmarks' page and the committed notebooks, as Sphinx wants them
+    build/site/source   both READMEs, docs/*.md, the benchmarks' page and the committed notebooks, as Sphinx wants them
     build/site/html     the site
 
 The notebooks keep the outputs they were committed with: nothing is executed. What readers do not see, such as the comments that hold
@@ -28,6 +28,7 @@ NOTEBOOKS = ("01_data", "02_dae", "03_dcae", "04_vae", "05_compare")
 # Pages of the site by the file that they come from. README.md feeds two pages: which sections go where, docs/index.md and handbook.md say.
 PAGES = {
     "README.md": "index.md",
+    "README.zh-CN.md": "chinese.md",
     "benchmarks/RESULTS.md": "benchmarks.md",
     **{f"notebooks/{name}.{suffix}": f"notebooks/{name}.ipynb" for name in NOTEBOOKS for suffix in ("ipynb", "py")},
 }
@@ -55,7 +56,8 @@ def main():
     (SOURCE / "_static").mkdir(parents=True)
     readme = sections((COURSE / "README.md").read_text(encoding="utf-8"))
     pages = {path.relative_to(COURSE).as_posix(): path.read_text(encoding="utf-8") for path in sorted((COURSE / "docs").glob("*.md"))}
-    pages["benchmarks/RESULTS.md"] = (COURSE / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    for name in ("README.zh-CN.md", "benchmarks/RESULTS.md"):
+        pages[name] = (COURSE / name).read_text(encoding="utf-8")
     anchors = {slug(title): name for name, text in pages.items() for title in SECTION.findall(text)}
     demo = stage_demo()
     for name, text in pages.items():

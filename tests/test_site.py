@@ -52,10 +52,23 @@ def test_links_of_the_docs_lead_to_files_and_headings():
                 assert anchor in {build.slug(title) for title in re.findall(r"^#+ (.*)$", source, re.M)}, f"{path.name}: {target}"
 
 
+def test_each_term_of_the_glossary_has_its_chinese_name_a_sentence_and_the_place_that_introduces_it():
+    entries = re.split(r"\n\n(?=\*\*)", (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8"))[1:]
+    found = [re.fullmatch(r"\*\*(.+?)\*\* · ([^:$]+?)(?: · \$(.+?)\$)?: (.+)", entry.strip(), re.S) for entry in entries]
+    assert [entry for entry, term in zip(entries, found, strict=True) if term is None] == []
+    assert 55 <= len(found) <= 75
+    terms = [term[1] for term in found]
+    assert terms == sorted(terms, key=lambda term: term.casefold().replace("é", "e"))
+    for term in found:
+        assert re.search(r"[\u4e00-\u9fff]", term[2]), term[1]
+        assert re.search(r"\(\[[1-5], [^]]+\]\(\.\./notebooks/\w+\.ipynb#[\w-]+\)(, \[.+\))?\)\.$", term[4]), term[1]
+
+
 def test_the_table_of_contents_names_every_page():
     contents = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8").split(":::{toctree}", 1)[1]
     pages = {path.stem for path in (REPOSITORY / "docs").glob("*.md")} - {"index"} | {
         "benchmarks",
+        "chinese",
         *(f"notebooks/{name}" for name in build.NOTEBOOKS),
     }
     assert pages <= set(contents.split())
@@ -67,6 +80,7 @@ def test_the_table_of_contents_names_every_page():
     [
         ("[a](notebooks/02_dae.ipynb)", "[a](notebooks/02_dae.ipynb)"),
         ("[a](benchmarks/RESULTS.md)", "[a](benchmarks.md)"),
+        ("[a](README.zh-CN.md)", "[a](chinese.md)"),
         ("[a](#licence)", "[a](handbook.md#licence)"),
         ("[a](LICENSE)", f"[a](https://github.com/{FACTS['repository']}/blob/main/LICENSE)"),
         ("[a](params/full)", f"[a](https://github.com/{FACTS['repository']}/tree/main/params/full)"),
