@@ -9,7 +9,6 @@ import ast
 import re
 from itertools import pairwise
 
-import jupytext
 import nbformat
 
 from dae_keras.exercises import EXERCISES
@@ -48,24 +47,27 @@ def _emptied(body):
             yield statement.lineno, statement.end_lineno, " " * statement.col_offset + f"{names} = ...  # your code"
 
 
+def _cells(name):
+    return nbformat.read(course_folder() / "notebooks" / f"{name}.ipynb", as_version=4).cells
+
+
 def checked_in(code):
     """The name of the exercise whose `check` a cell calls."""
     return re.search(r'^check\("(\w+)"', code, re.M)[1]
 
 
 def solutions(name):
-    """The solutions of a notebook, from its source: dict of exercise to (task, code)."""
-    cells = jupytext.read(course_folder() / "notebooks" / f"{name}.py").cells
+    """The solutions of a notebook: dict of exercise to (task, code)."""
     return {
         checked_in(cell.source): (before.source, cell.source)
-        for before, cell in pairwise(cells)
+        for before, cell in pairwise(_cells(name))
         if "solution" in cell.metadata.get("tags", [])
     }
 
 
 def learners_copy(name):
-    """The notebook of exercises for a learner, made from a notebook's source."""
-    source = jupytext.read(course_folder() / "notebooks" / f"{name}.py").cells
+    """The notebook of exercises for a learner, made from a notebook of the course."""
+    source = _cells(name)
     for_colab = next(cell for cell in source if cell.cell_type == "code")
     (start,) = (cell for cell in source if "exercise-start" in cell.metadata.get("tags", []))
     title = source[0].source.splitlines()[0].removeprefix("# ")

@@ -1,5 +1,6 @@
 """The exercises: solutions pass their checks, stubs are told "not yet", and usual wrong answers what is wrong with them."""
 
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -21,10 +22,14 @@ WRONG = {
 }
 
 
+# Read once, not for each of several hundred answers.
+copy_of, solutions_of = functools.cache(learners_copy), functools.cache(solutions)
+
+
 def start_of(name):
     """The variables that a learner's copy has after its first cells."""
     variables = {}
-    (source,) = [cell.source for cell in learners_copy(name).cells if "import check, hint" in cell.source]
+    (source,) = [cell.source for cell in copy_of(name).cells if "import check, hint" in cell.source]
     exec(source, variables)
     variables["check"] = lambda exercise, answer: None
     return variables
@@ -34,7 +39,7 @@ def answer_of(name, exercise, code):
     """What some code makes of the name that the exercise checks."""
     variables = start_of(name)
     exec(code, variables)
-    checked = re.search(rf'^check\("{exercise}", (.+)\)$', solutions(name)[exercise][1], re.M)[1]
+    checked = re.search(rf'^check\("{exercise}", (.+)\)$', solutions_of(name)[exercise][1], re.M)[1]
     return eval(checked, variables)
 
 
@@ -48,7 +53,7 @@ def test_each_notebook_has_four_to_six_exercises_with_a_check():
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_the_solution_is_right_and_the_stub_not_yet(exercise):
     name = EXERCISES[exercise].notebook
-    code = solutions(name)[exercise][1]
+    code = solutions_of(name)[exercise][1]
     verdict = judge(exercise, answer_of(name, exercise, code))
     assert (verdict.state, verdict.message) == ("right", verdict.message)
     verdict = judge(exercise, answer_of(name, exercise, stub(code)))
