@@ -30,7 +30,7 @@
 # - compare two models that invent digits, and find out whether one of them copies.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 120<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# 115<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
