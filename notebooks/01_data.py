@@ -26,7 +26,7 @@
 # - build a `tf.data` pipeline that gives every image fresh noise in every epoch.
 #
 # **You need** NumPy, a little Python and the normal distribution. **Time:** 35<!--=minutes_to_read("01_data")--> minutes to read; the
-# code runs in about 30<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
+# code runs in about 50<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
 
 # %% [markdown]
 # ## Set-up
