@@ -832,8 +832,8 @@ check("convolved", convolved)
 # %% [markdown]
 # ### Exercise 3 · A residual block
 #
-# Write the residual block of "Down to the code and up again", $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$, as a layer that can be
-# used again and again. Both convolutions have 3 × 3 windows and keep the number of maps, `filters`. A new block must be the identity,
+# Write the residual block of "Down to the code and up again", $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$, as a layer of its
+# own. Both convolutions have 3 × 3 windows and keep the number of maps, `filters`. A new block must be the identity,
 # and both kernels must be able to learn.
 
 

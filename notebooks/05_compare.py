@@ -1374,7 +1374,7 @@ from dae_keras.exercises import check, hint  # noqa: F401
 # ### Exercise 1 · An interval for a difference
 #
 # The bootstrap of "Is the difference real?", without SciPy. `first` and `second` are the PSNR of two methods on the same images. Where do
-# 95<!--=95--> % of the means of first - second lie, if the images are drawn anew, with replacement, `draws` times?
+# 95<!--=95--> % of the means of `first - second` lie, if the images are drawn anew, with replacement, `draws` times?
 
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}

@@ -10,7 +10,7 @@ from dae_keras.exercises.checking import AnswerError, compare, exercise, pair_of
     "What varies is which images were in the test set. Both methods saw the same ones: what is the one number that an image contributes?",
     "Take the differences, one for each image. Draw as many image numbers as there are, with replacement, take the mean of their "
     "differences, and do that `draws` times.",
-    "random.integers(0, n, (draws, n)) has the image numbers of all draws. np.percentile(means, [2.5, 97.5]) gives the limits.",
+    "`random.integers(0, n, (draws, n))` has the image numbers of all draws. `np.percentile(means, [2.5, 97.5])` gives the limits.",
 )
 def paired_interval(answer):
     """A bootstrap interval for the mean difference of two methods on the same images."""
@@ -81,10 +81,10 @@ def _pairs():
 @exercise(
     "05_compare",
     "With a constant beside the weights there are two ways: add a column of ones to the noisy images, or subtract the means of both first.",
-    "Subtract training_noisy.mean(axis=0) from all noisy images, the new ones included, and training_clean.mean(axis=0) from the clean "
-    "ones. What must be added at the end?",
-    "weights = np.linalg.lstsq(noisy - their mean, clean - their mean)[0]; the answer is (new - mean of the training's noisy) @ weights "
-    "+ mean of the training's clean.",
+    "Subtract `training_noisy.mean(axis=0)` from all noisy images, the new ones included, and `training_clean.mean(axis=0)` from the "
+    "clean ones. What must be added at the end?",
+    "`weights = np.linalg.lstsq(training_noisy - noisy_mean, training_clean - clean_mean)[0]`, and the answer is `(noisy - noisy_mean) @ "
+    "weights + clean_mean`.",
 )
 def linearly_restored(answer):
     """The linear filter, by least squares."""
@@ -136,7 +136,7 @@ def linearly_restored(answer):
     "05_compare",
     "All pixels of all images are one cloud of points (filtered, clean). Which line through it is nearest to the clean values?",
     "The slope is the covariance of the two, divided by a variance: that of what stands on the horizontal axis.",
-    "np.polyfit(filtered.ravel(), clean.ravel(), 1) gives slope and height: factor and offset.",
+    "`np.polyfit(filtered.ravel(), clean.ravel(), 1)` gives slope and height: factor and offset.",
 )
 def debiasing(answer):
     """The two numbers that take the bias out of a filter."""
@@ -184,8 +184,8 @@ def debiasing(answer):
 @exercise(
     "05_compare",
     "First the squared distance of each noisy image from each image: a sum over pixels. Its shape is (noisy images, images).",
-    "The logarithm of a likelihood is -distance / (2 * level**2), up to a constant that is the same for all images, and cancels.",
-    "Subtract the largest logarithm of each noisy image before np.exp: the weights stay the same, and the largest exponential is 1. "
+    "The logarithm of a likelihood is `-distance / (2 * level**2)`, up to a constant that is the same for all images, and cancels.",
+    "Subtract the largest logarithm of each noisy image before `np.exp`: the weights stay the same, and the largest exponential is 1. "
     "Divide by the sum over the images.",
 )
 def posterior_mean(answer):
@@ -237,7 +237,7 @@ def posterior_mean(answer):
     "The first part is the squared distance of the two means. The second compares the covariances: for equal ones it is 0.",
     "The root of a matrix is the matrix that gives it when multiplied by itself, not the roots of its entries. For the trace, the "
     "eigenvalues are enough: those of the root are the roots of the eigenvalues.",
-    "np.linalg.eigvals(covariance @ other_covariance) are 0 or larger. Their roots add up to the trace of the root.",
+    "`np.linalg.eigvals(covariance @ other_covariance)` are 0 or larger. Their roots add up to the trace of the root.",
 )
 def frechet(answer):
     """The Fréchet distance of two Gaussians."""

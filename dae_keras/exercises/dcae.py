@@ -15,7 +15,7 @@ _TRANSPOSED = ((7, 64, 32, 2, 2, True), (14, 32, 1, 4, 2, True), (7, 8, 3, 3, 1,
     "03_dcae",
     'With "same" padding the window is put down at every place, or at every second one: its own size does not matter for that of the '
     "output. A transposed convolution goes the other way.",
-    "Seven places with a stride of 2: the window is put down at the first, third, fifth and seventh. So round up; -(-a // b) does that "
+    "Seven places with a stride of 2: the window is put down at the first, third, fifth and seventh. So round up; `-(-a // b)` does that "
     "with whole numbers.",
     "Each map of the output has a kernel of its own, with a weight for each pixel of the window and channel of the input, and one bias.",
 )
@@ -72,8 +72,8 @@ def size_and_weights(answer):
 @exercise(
     "03_dcae",
     "The window's upper left corner runs over the image. Where must it stop if it may not stick out?",
-    'For "same", put half a kernel of zeros around the image (np.pad with kernel.shape[0] // 2), and go on as for "valid".',
-    "Entry (i, j) of the result is np.sum(kernel * image[i : i + k, j : j + k]), k being the size of the kernel.",
+    'For "same", put half a kernel of zeros around the image (`np.pad` with `kernel.shape[0] // 2`), and go on as for "valid".',
+    "Entry (i, j) of the result is `np.sum(kernel * image[i : i + k, j : j + k])`, k being the size of the kernel.",
 )
 def convolved(answer):
     """One image, one kernel, in NumPy."""
@@ -117,11 +117,11 @@ def convolved(answer):
 
 @exercise(
     "03_dcae",
-    "Make both convolutions in __init__, after super().__init__(), and keep them as attributes: there Keras finds their weights. "
-    "In call, use them.",
-    'Both have padding="same", or their output could not be added to the maps. One of them has an activation, and one starts at zero.',
-    'The first: layers.Conv2D(filters, 3, padding="same", activation="relu"). The second has kernel_initializer="zeros" in place of the '
-    "activation. call returns the maps plus what the second makes of what the first makes of them.",
+    "Make both convolutions in `__init__`, after `super().__init__()`, and keep them as attributes: there Keras finds their weights. "
+    "In `call`, use them.",
+    'Both have `padding="same"`, or their output could not be added to the maps. One of them has an activation, and one starts at zero.',
+    'The first: `layers.Conv2D(filters, 3, padding="same", activation="relu")`. The second has `kernel_initializer="zeros"` in place of '
+    "the activation. `call` returns the maps plus what the second makes of what the first makes of them.",
 )
 def Residual(answer):  # noqa: N802  named like the class it judges
     """A residual block as a layer of its own."""
@@ -229,10 +229,10 @@ def _full_precision():
 
 @exercise(
     "03_dcae",
-    "A layer is called with the output of the one before: x = layers.Conv2D(...)(x). At the end, keras.Model(image, x).",
-    "Three layers have no activation: the 1 x 1 convolution, Flatten and the dense layer. The other two convolutions have a ReLU.",
-    'The first one: layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu"). Then ResidualBlock(filters). After the second '
-    "stride there are 2 * filters maps.",
+    "A layer is called with the output of the one before: `x = layers.Conv2D(...)(x)`. At the end, `Model(image, x)`.",
+    "Three layers have no activation: the 1 × 1 convolution, `Flatten` and the dense layer. The other two convolutions have a ReLU.",
+    'The first one: `layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu")`. Then `ResidualBlock(filters)`. After the '
+    "second stride there are `2 * filters` maps.",
 )
 def encoder(answer):
     """The encoder of the DCAE, layer by layer."""
@@ -330,10 +330,10 @@ _MOVES = ([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)], [(2, 1), (-1, 3), (0, 2)])
 
 @exercise(
     "03_dcae",
-    "Rows are axis 1 of the images, columns axis 2: np.roll(images, (1, 0), axis=(1, 2)) moves all of them down by a pixel.",
+    "Rows are axis 1 of the images, columns axis 2: `np.roll(images, (1, 0), axis=(1, 2))` moves all of them down by a pixel.",
     "An answer to a moved image shows a moved digit. Move it back before you average, by the move with both signs changed.",
-    "For each move: restored = restore(np.roll(noisy, move, axis=(1, 2))), then np.roll(restored, np.negative(move), axis=(1, 2)). "
-    "Then np.mean(answers, axis=0).",
+    "For each move: `restored = restore(np.roll(noisy, move, axis=(1, 2)))`, then `np.roll(restored, np.negative(move), axis=(1, 2))`. "
+    "Then `np.mean(answers, axis=0)`.",
 )
 def averaged(answer):
     """The mean over the answers to moved images."""
@@ -379,8 +379,8 @@ def averaged(answer):
 @exercise(
     "03_dcae",
     "Go through pairs of a level and the next. After the last level comes 0: there the formula gives the denoiser's answer itself.",
-    "zip(levels, [*levels[1:], 0]) gives the pairs. In the loop, images becomes a mixture of itself and the answer.",
-    "restored = denoiser(images, level), then images = restored + following / level * (images - restored).",
+    "`zip(levels, [*levels[1:], 0])` gives the pairs. In the loop, `images` becomes a mixture of itself and the answer.",
+    "`restored = denoiser(images, level)`, then `images = restored + following / level * (images - restored)`.",
 )
 def walked(answer):
     """From pure noise down the levels."""
