@@ -1092,7 +1092,8 @@ check("reconstruction_loss", reconstruction_loss)
 #
 # `SmallVAE`, in the cell above exercise 1, lacks only its `train_step`. Write it: `data` is a batch of noisy and one of clean images, `self.optimizer` is
 # there once the model is compiled. Differentiate reconstruction plus KL, apply the gradients, update the three trackers with the batch's losses, and return the
-# trackers' results. You may call your functions from exercises 1 to 3, or write their lines out; draw the noise without a seed here, or every step has the same.
+# trackers' results. You may call your functions from exercises 1 to 3, or write their lines out. Draw the noise without a seed here
+# (`seed=None`), or every step has the same.
 
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
