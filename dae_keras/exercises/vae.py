@@ -90,8 +90,9 @@ def sampled_code(answer):
         raise AnswerError("the same seed gives another code each time: hand `seed` to keras.random.normal")
     if np.array_equal(values, other):
         raise AnswerError("different seeds give the same code: hand on the `seed` that the function is given")
-    variables = {"z_mean": tf.Variable(_codes()[0]), "z_log_var": tf.Variable(_codes()[1])}
+    variables = dict(zip(("z_mean", "z_log_var"), map(tf.constant, _codes()), strict=True))
     with tf.GradientTape() as tape:
+        tape.watch([*variables.values()])
         total = tf.reduce_sum(tf.cast(attempt(answer, *variables.values(), 1), tf.float32))
     for name, gradient in zip(variables, tape.gradient(total, [*variables.values()]), strict=True):
         if gradient is None:
