@@ -598,7 +598,7 @@ for targets in ("grey", "dynamic", "static"):
 #
 # <details><summary>D. One or two, those that say most</summary>
 #
-# No. It is true that the ones that say least fall silent first, but at 39.2 even the best does not save enough to pay for itself.
+# No. At 39.2 even the one that says most does not save enough to pay for itself.
 #
 # </details>
 
