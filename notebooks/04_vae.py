@@ -599,7 +599,7 @@ for targets in ("grey", "dynamic", "static"):
 #
 # <details><summary>D. One or two, those that say most</summary>
 #
-# No. It is true that the ones that say least fall silent first, but at 39.2 even the best does not save enough to pay for itself.
+# No. At 39.2 even the one that says most does not save enough to pay for itself.
 #
 # </details>
 
@@ -1101,7 +1101,8 @@ check("reconstruction_loss", reconstruction_loss)
 #
 # `SmallVAE`, in the cell above exercise 1, lacks only its `train_step`. Write it: `data` is a batch of noisy and one of clean images, `self.optimizer` is
 # there once the model is compiled. Differentiate reconstruction plus KL, apply the gradients, update the three trackers with the batch's losses, and return the
-# trackers' results. You may call your functions from exercises 1 to 3, or write their lines out; draw the noise without a seed here, or every step has the same.
+# trackers' results. You may call your functions from exercises 1 to 3, or write their lines out. Draw the noise without a seed here
+# (`seed=None`), or every step has the same.
 
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}

@@ -16,6 +16,25 @@ def _codes(count=6, size=4):
     return random.normal(1, 1.5, (count, size)).astype(np.float32), random.uniform(-2.5, 1.5, (count, size)).astype(np.float32)
 
 
+def _refuse(values, usual_mistakes, tolerance=1e-4):
+    """Refuse values that are those of a usual mistake, with its message; others pass."""
+    for message, wrong in usual_mistakes.items():
+        if np.shape(values) == np.shape(wrong) and np.allclose(values, wrong, rtol=tolerance, atol=tolerance):
+            raise AnswerError(message)
+
+
+def _result(answer, mean, log_var, *more, **options):
+    """The learner's result; where it is NaN, what z_log_var is."""
+    try:
+        return result_of(answer, mean, log_var, *more, **options)
+    except AnswerError as error:
+        if "NaN" in str(error):
+            raise AnswerError(
+                "some of it is NaN: do you take a logarithm or a root of z_log_var? It is a logarithm already, and may be negative"
+            ) from error
+        raise
+
+
 @exercise(
     "04_vae",
     "The encoder gives the logarithm of the variance. How do you come from there to the standard deviation, the root of the variance?",
@@ -27,8 +46,10 @@ def sampled_code(answer):
     """One random code for each image, through which gradients pass."""
     wide = np.broadcast_to(np.float32([-1, 0.5, 2]), (4000, 3)), np.broadcast_to(np.float32([-1.5, 0.5, 1]), (4000, 3))
     mean, log_var = (tf.constant(each) for each in wide)
-    values = result_of(answer, mean, log_var, 1, shape=(4000, 3), unit="number")
+    values = _result(answer, mean, log_var, 1, shape=(4000, 3), unit="number")
     centres, deviations, right = values.mean(axis=0), values.std(axis=0), np.exp(wide[1][0] / 2)
+    if np.allclose(values, wide[0]):
+        raise AnswerError("it is z_mean itself: a random code needs noise")
     for varying, said in (
         (np.ptp(values, axis=0).max(), "every image gets the same code: draw a noise of its own for each, of the shape of z_mean"),
         (
@@ -45,6 +66,8 @@ def sampled_code(answer):
         {
             "the mean of the code over many images is 0, whatever z_mean is: where is it added?": np.zeros(3),
             "the mean of the code over many images is wrong: the noise must be normal, with mean 0, not uniform": wide[0][0] + right / 2,
+            "z_mean and the deviation have changed places: the noise multiplies the deviation": right,
+            "the noise has the mean 1: the second argument of keras.random.normal is the mean, so write seed=seed": wide[0][0] + right,
         },
         tolerance=0.1,
     )
@@ -67,8 +90,9 @@ def sampled_code(answer):
         raise AnswerError("the same seed gives another code each time: hand `seed` to keras.random.normal")
     if np.array_equal(values, other):
         raise AnswerError("different seeds give the same code: hand on the `seed` that the function is given")
-    variables = {"z_mean": tf.Variable(_codes()[0]), "z_log_var": tf.Variable(_codes()[1])}
+    variables = dict(zip(("z_mean", "z_log_var"), map(tf.constant, _codes()), strict=True))
     with tf.GradientTape() as tape:
+        tape.watch([*variables.values()])
         total = tf.reduce_sum(tf.cast(attempt(answer, *variables.values(), 1), tf.float32))
     for name, gradient in zip(variables, tape.gradient(total, [*variables.values()]), strict=True):
         if gradient is None:
@@ -94,23 +118,15 @@ def kl_divergence(answer):
 
     terms = by_formula(*(each.astype(np.float64) for each in (mean, np.exp(log_var), log_var)))
     right = terms.sum(axis=1)
-    try:
-        values = result_of(answer, mean, log_var)
-    except AnswerError as error:
-        if "NaN" in str(error):
-            raise AnswerError("some of it is NaN: do you take a logarithm of z_log_var? It is one already, and may be negative") from error
-        raise
-    if values.shape == ():
-        compare(
-            values,
-            np.inf,
-            "the KL divergence",
-            {
-                "it is the sum over all images: return one number for each": terms.sum(),
-                "it is the mean over the images: return one number for each; the loss takes the mean later": right.mean(),
-                "it is the mean over everything: sum over the code, and return one number for each image": terms.mean(),
-            },
-        )
+    values = _result(answer, mean, log_var)
+    _refuse(
+        values,
+        {
+            "it is the sum over all images: return one number for each": terms.sum(),
+            "it is the mean over the images: return one number for each; the loss takes the mean later": right.mean(),
+            "it is the mean over everything: sum over the code, and return one number for each image": terms.mean(),
+        },
+    )
     if values.shape == terms.shape and np.allclose(values, terms, rtol=1e-4):
         raise AnswerError("this is the KL divergence of each number of the code: an image's is their sum")
     values = result_of(answer, mean, log_var, shape=right.shape, unit="KL divergence of an image")
@@ -133,6 +149,10 @@ def kl_divergence(answer):
             ).sum(axis=1),
             "the mean must be squared": 0.5 * (mean + np.exp(log_var) - 1 - log_var).sum(axis=1),
             "the 1 in the formula is missing: for mean 0 and variance 1 the divergence must be 0": right + size / 2,
+            "the 1 must be subtracted: for mean 0 and variance 1 the divergence must be 0": right + size,
+            "the one half belongs to all four terms, and so to their sum": right + (terms - 0.5 * mean**2).sum(axis=1),
+            "the square of the mean is missing": right - 0.5 * (mean**2).sum(axis=1),
+            "this is in bits: nats take the natural logarithm": right / np.log(2),
             "the 1 is subtracted once for each number of the code, not once in all": right + (size - 1) / 2,
             "the sign of log_var in the formula is wrong": by_formula(mean, np.exp(log_var), -log_var).sum(axis=1),
         },
@@ -159,24 +179,21 @@ def reconstruction_loss(answer):
     taken_for_probabilities = ops.convert_to_numpy(ops.binary_crossentropy(images, logits)).astype(np.float64)
     costs = cost(images, logits)
     values = result_of(answer, images, logits)
-    if values.shape == (5,):
-        compare(
-            values,
-            np.inf,
-            "the loss of each image",
-            {
-                "one number for each image is half of the way: the loss of the batch is their mean": costs.sum(axis=(1, 2, 3)),
-                "one number for each image: sum over the pixels, and take the mean over the images at the end": costs.mean(axis=(1, 2, 3)),
-            },
-        )
+    _refuse(
+        values,
+        {
+            "one number for each image is half of the way: the loss of the batch is their mean": costs.sum(axis=(1, 2, 3)),
+            "one number for each image: sum over the pixels, and take the mean over the images at the end": costs.mean(axis=(1, 2, 3)),
+        },
+    )
     values = result_of(answer, images, logits, shape=(), unit="number for the batch")
     right = costs.sum() / 5
-    compare(
+    probabilities = 1 / (1 + np.exp(-logits))
+    _refuse(
         values,
-        right,
-        "the reconstruction loss",
         {
             "this is the mean over the pixels, which weighs the KL term 784 times too much: sum over the pixels": costs.mean(),
+            "sum and mean have changed places: sum over the pixels of an image, mean over the images": costs.mean() * 5,
             "this is the sum over the images too: take the mean over the images": costs.sum(),
             "this is the log-probability; the loss is minus that": -right,
             "this is minus the mean over the pixels: the loss is positive, and a sum over the pixels": -costs.mean(),
@@ -187,10 +204,13 @@ def reconstruction_loss(answer):
                 images * np.logaddexp(0, -logits.astype(np.float64))
             ).sum()
             / 5,
-            "this is the squared error, not the cross-entropy": ((images - 1 / (1 + np.exp(-logits))) ** 2).sum() / 5,
+            "this is the squared error, not the cross-entropy": ((images - probabilities) ** 2).sum() / 5,
+            "this is the absolute error, not the cross-entropy": np.abs(images - probabilities).sum() / 5,
         },
         tolerance=1e-3,
     )
+    if not np.isclose(values, right, rtol=1e-4):
+        raise AnswerError(f"it is {values:.4g} nats for five images for which {right:.4g} is right")
     black, sure = np.zeros((1, 28, 28, 1), np.float32), np.full((1, 28, 28, 1), 200, np.float32)
     value = result_of(answer, black, sure, shape=(), unit="number for the batch")
     if not np.isclose(value, 784 * 200, rtol=1e-3):
@@ -299,7 +319,10 @@ def train_step(answer):
         try:
             history = attempt(losses_by_epoch)
         except AnswerError as error:
-            raise AnswerError(f"one step by hand is right, but in model.fit, which compiles it, {error}") from error
+            raise AnswerError(
+                f"one step by hand is right, but in model.fit, which compiles it, {error}. In a compiled step tensors have no values yet: "
+                "no NumPy, no float() and no .numpy(), only keras.ops"
+            ) from error
         first, last = history["loss"][0], history["loss"][-1]
         if not last < 0.8 * first:
             raise AnswerError(
@@ -334,6 +357,8 @@ def _judged_step(model, images, targets, first):
                 "there are no gradients: everything from the encoder to the loss must be computed inside `with tf.GradientTape()`, in "
                 "keras.ops and not in NumPy"
             ) from error
+        if "2 input tensors" in str(error):
+            raise AnswerError("the encoder gets both parts of `data`: it is a pair, of noisy and of clean images") from error
         raise
     returned = _as_losses(returned)
     if not first:  # the trackers hold two batches by now: what they say is judged elsewhere
@@ -448,7 +473,7 @@ def _judge_gradient(moved, gradients):
         if not 0.7 < share < 1.3:
             raise AnswerError(
                 f"what is returned is right, but the step follows {share:.3g} times the gradient of {name}: differentiate the same loss "
-                "that you return"
+                "that you return, and let self.optimizer take the step"
             )
 
 
@@ -473,17 +498,15 @@ def weighted_bound(answer):
         return np.logaddexp.reduce(log_weights.astype(np.float64), axis=0) - np.log(len(log_weights))
 
     for log_weights in (usual, tiny):
-        values = result_of(answer, log_weights)
-        if values.shape == ():
-            compare(
-                values,
-                np.inf,
-                "the bound",
-                {
-                    "it is the mean over the images: return the bound of each": bound(log_weights).mean(),
-                    "it adds up the weights of different images: sum over the samples, axis 0, alone": bound(log_weights.reshape(-1, 1)),
-                },
-            )
+        everything = bound(log_weights.reshape(-1, 1))[0]
+        _refuse(
+            result_of(answer, log_weights),
+            {
+                "it is the mean over the images: return the bound of each": bound(log_weights).mean(),
+                "it adds up the weights of different images: sum over the samples, axis 0, alone": everything,
+                "it adds up the weights of all images: sum over the samples, axis 0, alone": everything + np.log(log_weights.size),
+            },
+        )
         values = result_of(answer, log_weights, shape=(5,), unit="bound of an image")
         if not np.isfinite(values).all():
             raise AnswerError(
@@ -496,6 +519,10 @@ def weighted_bound(answer):
             "the bound",
             {
                 "log k is missing: this is the logarithm of the sum of the weights, not of their mean": bound(log_weights) + np.log(7),
+                "it is the logarithm that is divided by k: the sum of the weights must be, so subtract log k": (
+                    bound(log_weights) + np.log(7)
+                )
+                / 7,
                 "log k is added; the mean is the sum divided by k": bound(log_weights) + 2 * np.log(7),
                 "this is the mean of the logarithms, which is the evidence lower bound, looser: take the logarithm of the mean": np.mean(
                     log_weights, axis=0, dtype=np.float64
@@ -517,9 +544,9 @@ def weighted_bound(answer):
 def active_units(answer):
     """How many latent dimensions say something about the image."""
     random = np.random.default_rng(0)
-    deviations = np.array([1.0, 0.9, 0.5, 0.2, 0.12, 0.05, 0.02, 0.0])
-    means = np.array([0.0, 0.3, -0.2, 0.0, 0.1, 0.8, -0.9, 1.2])  # units that always say the same thing are silent
-    code = (means + deviations * random.permutation(np.linspace(-1.7, 1.7, 200)[:, None] * np.ones(8))).astype(np.float32)
+    deviations = np.array([1.0, 0.9, 0.5, 0.2, 0.12, 0.05, 0.02, 0.0, 0.0])
+    means = np.array([0.0, 0.3, -0.2, 0.0, 0.1, 0.8, -0.9, 1.2, 0.0])  # units that always say the same thing are silent
+    code = (means + deviations * random.permutation(np.linspace(-1.7, 1.7, 200)[:, None])).astype(np.float32)
     variances = code.var(axis=0)
     usual = {
         "it counts images: the variance is to be taken over the images, axis 0": np.sum(code.var(axis=1) > 0.01),
@@ -531,6 +558,7 @@ def active_units(answer):
             (code**2).mean(axis=0) > 0.01
         ),
         "it counts the silent ones": np.sum(variances <= 0.01),
+        "it is the size of the code: count only the active ones": 9,
         "it is the share of active units: return their number": np.mean(variances > 0.01),
     }
     values = result_of(answer, code, 0.01)
@@ -539,7 +567,10 @@ def active_units(answer):
     if values.shape == variances.shape and np.array_equal(values, variances > 0.01):
         raise AnswerError("this says of each unit whether it is active: count them")
     values = result_of(answer, code, 0.01, shape=(), unit="number")
-    compare(values, np.sum(variances > 0.01), "the number of active units", usual)
+    right = np.sum(variances > 0.01)
+    if values != right:
+        _refuse(values, usual)
+        raise AnswerError(f"it finds {values:g} active units in a code of 9 numbers for 200 images, of which {right} are active")
     strict = result_of(answer, code, 0.1, shape=(), unit="number")
     if strict != np.sum(variances > 0.1):
         raise AnswerError("right at a threshold of 0.01, wrong at 0.1: use the `threshold` that the function is given")
