@@ -37,7 +37,7 @@ def judged(tmp_path_factory):
     copy(
         folder / "ben" / "01_data.ipynb",
         psnr=f'{WRONG_SIGN}\n\n\ncheck("psnr", psnr)',
-        clipped_mean='1 / 0\ncheck("clipped_mean", 1)',
+        clipped_mean='1 / 0\ncheck("clipped_mean", clipped_mean)',
         masked=boasting,
     )
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")]), folder / "notes.ipynb")
@@ -53,10 +53,12 @@ def test_each_answer_of_each_learner_is_judged(judged):
     assert {state for (file, _), state in states.items() if file.startswith("ana")} == {"right"}
     assert {exercise: state for (file, exercise), state in states.items() if file.startswith("ben")} == {
         "masked": "not yet",
-        "clipped_mean": "not yet",
+        "clipped_mean": "wrong",
         "psnr": "wrong",
         "blurred": "not yet",
     }
+    (stopped,) = [row["message"] for row in found if (row["exercise"], row["verdict"]) == ("clipped_mean", "wrong")]
+    assert stopped == "its cell stops with an error, so that there is no clipped_mean"
     with (folder / exercise_marks.TABLE).open(encoding="utf-8", newline="") as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == [row["verdict"] for row in found]
 
