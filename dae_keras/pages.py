@@ -133,13 +133,14 @@ def columns_of(table, *columns, **where):
 def minutes_to_read(name, since=None, until=None):
     """Minutes that a notebook takes to read, to the next five: 150 words of prose, ten lines of code or three pictures a minute.
 
-    Solutions of exercises are not read. `since` and `until` are headings, each the first line of a cell: from the one, up to the other.
+    What is folded is not read: of several answers to choose from one unfolds one, and a solution is for after the exercise. `since` and `until` are headings, each the first line of a cell: from the one, up to the other.
     """
     cells = nbformat.read(course_folder() / "notebooks" / f"{name}.ipynb", as_version=4).cells
     set_up = [cell for cell in cells if cell.cell_type == "code"][:2]
     first_lines = [cell.source.split("\n", 1)[0] for cell in cells]
     cells = cells[first_lines.index(since) if since else 0 : first_lines.index(until) if until else None]
-    words = sum(len(readable(cell.source).split()) for cell in cells if cell.cell_type == "markdown")
+    unfolded = [re.sub(r"</summary>.*?</details>", "", cell.source, flags=re.S) for cell in cells if cell.cell_type == "markdown"]
+    words = sum(len(readable(text).split()) for text in unfolded)
     code = [cell for cell in cells if cell.cell_type == "code" and cell not in set_up and "solution" not in cell.metadata.get("tags", [])]
     lines = sum(cell.source.count("\n") + 1 for cell in code)
     pictures = sum("image/png" in output.get("data", {}) for cell in code for output in cell.outputs)

@@ -200,6 +200,21 @@ def test_the_notebook_shows_a_picture_and_names_no_folder_of_the_machine_it_ran_
 
 
 @each_notebook
+def test_predictions_offer_several_answers_of_which_one_is_right(name):
+    offered = []
+    for cell in notebook(name).cells:
+        for prompt in cell.source.split("**Predict before you run:**")[1:] if cell.cell_type == "markdown" else []:
+            answers = re.findall(r"<details><summary>([A-Z])\. .*?</summary>\n\n(Yes|No)\b", prompt)
+            if answers:
+                offered.append(answers)
+    assert len(offered) >= 3
+    for answers in offered:
+        assert [letter for letter, _ in answers] == list("ABCDE"[: len(answers)])
+        assert len(answers) >= 3
+        assert [verdict for _, verdict in answers].count("Yes") == 1
+
+
+@each_notebook
 def test_the_notebook_file_is_small(name):
     assert (REPOSITORY / "notebooks" / f"{name}.ipynb").stat().st_size < 500_000
 
@@ -275,7 +290,7 @@ def test_what_the_package_imports_is_declared(project):
     declared = {canonicalize_name(Requirement(text).name) for text in declared_texts}
     distributions = {"PIL": "pillow", "ruamel": "ruamel.yaml", "skimage": "scikit-image"}
     # papermill declares these, or nbclient for it
-    with_the_package_above = dict.fromkeys(("nbformat", "nbclient", "tqdm", "jupyter_client"), "papermill")
+    with_the_package_above = dict.fromkeys(("nbformat", "nbclient", "tqdm", "jupyter_client"), "papermill") | {"IPython": "ipywidgets"}
     imported = set()
     for path in (REPOSITORY / "dae_keras").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
