@@ -276,7 +276,9 @@ def _plan(sweep, pending):
     for run in pending:
         sweep.result(run.name).unlink(missing_ok=True)
     batches = [pending[start : start + sweep.batch] for start in range(0, len(pending), sweep.batch)]
-    jobs = {f"{number:05d}": [run.name for run in batch] for number, batch in enumerate(batches)}
+    # Names that no earlier plan had: of a job that a killed driver has left behind, nobody takes the mark for another's.
+    began = time.strftime("%Y%m%d-%H%M%S")
+    jobs = {f"{began}-{number:05d}": [run.name for run in batch] for number, batch in enumerate(batches)}
     plan = {
         "sweep": sweep.name,
         "command": [sys.executable, "-m", "dae_keras.cli"],
@@ -287,6 +289,8 @@ def _plan(sweep, pending):
         # All runs of a sweep share nearly all parameters, and every job reads this file.
         "runs": {run.name: {**run.as_dict(), "settings": _changed(run.settings)} for run in pending},
     }
+    # Beside the plan: where there is no shared folder, the engine sends both to the job's machine.
+    shutil.copy(course_folder() / "params" / "sweeps" / "Snakefile", sweep.folder)
     temporary = sweep.folder / "plan.json.new"
     temporary.write_text(json.dumps(plan), encoding="utf-8")
     temporary.replace(sweep.folder / "plan.json")
@@ -321,7 +325,7 @@ def _engine(cores, on, sweep):
             "pip install 'dae-keras[sweep]'; or add --serial: one run after the other, without it"
         )
     sweeps = course_folder() / "params" / "sweeps"
-    command = [program, "--snakefile", str(sweeps / "Snakefile"), "--directory", str(sweep.folder)]
+    command = [program, "--snakefile", str(sweep.folder / "Snakefile"), "--directory", str(sweep.folder)]
     command += ["--configfile", str(sweep.folder / "plan.json"), "--keep-going", "--rerun-incomplete", "--nolock"]
     # A job whose process dies is tried once more; a run that fails with an error is not: it would again.
     command += ["--retries", "1", "--rerun-triggers", "mtime"]
@@ -397,7 +401,8 @@ def do_job(plan_file, job):
     """
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     folder = Path(plan_file).parent
-    for name in plan["jobs"][job]:
+    # A job that is not in the plan is a killed driver's: a later one has given its runs to others.
+    for name in plan["jobs"].get(job, ()):
         run = plan["runs"][name]
         run["settings"] = Settings(**run["settings"]).as_dict()
         result = folder / "results" / f"{name}.json"

@@ -24,6 +24,7 @@ seeds: [0, 1, 2]
 def file(small_course):
     """Writes the text of a sweep called `grid` into the small course, whose notebook 2 has the course's own parameters."""
     (small_course / "params" / "sweeps").mkdir()
+    (small_course / "params" / "sweeps" / "Snakefile").touch()
     for profile in ("full", "quick"):
         (small_course / "params" / profile / "02_dae.yaml").write_text(f"run_dir: runs/{profile}\nepochs: 10\n")
 
@@ -217,7 +218,7 @@ def test_a_failed_run_stops_no_other_and_is_told_at_the_end_and_tried_again_by_t
 
 def test_a_run_whose_process_died_is_told(file, trained, monkeypatch):
     folder = file("model: DAE\nvary: {epochs: [1, 2]}\n")
-    monkeypatch.setattr(sweep, "do_job", lambda plan, job, do=sweep.do_job: job == "00001" or do(plan, job))
+    monkeypatch.setattr(sweep, "do_job", lambda plan, job, do=sweep.do_job: job.endswith("00001") or do(plan, job))
     _, failed = sweep.run("grid", serial=True)
     assert failed == {"epochs_2": sweep_table._NOT_ENDED}
     assert [row["error"] for row in read_table(folder / "results.csv")] == ["", sweep_table._NOT_ENDED]
@@ -229,7 +230,7 @@ def test_a_job_finds_what_another_has_done_in_the_meantime(file, trained):
     chosen.folder.mkdir(parents=True)
     with locks.alone(folder, "sweep", "wait"):
         jobs = sweep._plan(chosen, list(chosen.runs.values()))
-    for job in [*jobs, *jobs]:
+    for job in [*jobs, *jobs, "of an earlier plan"]:
         sweep.do_job(folder / "plan.json", job)
     assert len(trained) == 2
 
