@@ -1,15 +1,19 @@
 #!/bin/bash
 # A real Slurm of two one-core nodes, with accounting, on this machine's loopback: slurm_two_nodes.sh start|stop FOLDER (as root).
-# Needs Debian's slurmctld slurmd slurmdbd slurm-client munge mariadb-server. Its settings are in FOLDER/slurm.conf: export SLURM_CONF=FOLDER/slurm.conf.
+# Needs Debian's slurmctld slurmd slurmdbd slurm-client munge mariadb-server. Refuses where there is a Slurm already; what it writes outside FOLDER is one link, /etc/slurm/slurm.conf.
 set -u
 [[ $# == 2 ]] || { sed -n 2,3p "$0"; exit 2; }
 mkdir -p "$2" || exit 1; top=$(cd "$2" && pwd); host=$(hostname -s); cd "$top" || exit 1
 export SLURM_CONF=$top/slurm.conf
 
+link=/etc/slurm/slurm.conf  # inside a job only this place is looked at
 if [[ $1 == stop ]]; then
+  [[ $(readlink $link) == "$top/slurm.conf" ]] && rm $link
   for each in slurmd-n1 slurmd-n2 slurmctld slurmdbd munged mariadbd; do [[ -f $each.pid ]] && kill "$(cat $each.pid)" 2>/dev/null; done; exit 0
 fi
 
+[[ -e $link ]] && { echo "$link is there: this machine has a Slurm of its own" >&2; exit 1; }
+ln -sf "$top/slurm.conf" $link
 mkdir -p state log munge db /run/munge
 [[ -f munge/key ]] || head -c 1024 /dev/urandom >munge/key
 chmod 711 .; chown -R munge munge /run/munge; chmod 400 munge/key; chmod 700 munge; chmod 755 /run/munge; touch munged.pid; chown munge munged.pid

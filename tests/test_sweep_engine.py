@@ -138,6 +138,8 @@ def slurm(tmp_path_factory):
             "a Slurm on this machine needs root and Debian's packages: apt-get install slurmctld slurmd slurmdbd slurm-client munge "
             f"mariadb-server (missing: {', '.join(missing) or 'root'})"
         )
+    if Path("/etc/slurm/slurm.conf").exists():
+        pytest.skip("/etc/slurm/slurm.conf is there: this machine has a Slurm of its own, which the test must not disturb")
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     environment = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
     script = REPOSITORY / "tests" / "slurm_two_nodes.sh"

@@ -6,7 +6,7 @@ ssh=${SWEEP_SSH:-ssh -o BatchMode=yes -o ConnectTimeout=10}
 hosts=${SWEEP_HOSTS:-$(dirname "$0")/hosts}
 mkdir -p ssh
 
-at() { $ssh "$1" "$2" </dev/null; }
+at() { $ssh "$1" "$2" </dev/null 9>&-; } # nor does what it starts keep the lock
 
 case $1 in
 submit)
