@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: course test test-pages test-quick check holds notebooks study bench site site-test lock address clean
+.PHONY: course test test-pages test-quick check holds notebooks study sweep-engine sweep-test bench site site-test lock address clean
 
 course: $(READY)  ## run all five notebooks at full size, into runs/full; quick where nothing has changed
 	$(BIN)/dae-keras run
@@ -38,6 +38,21 @@ notebooks: $(READY)  ## run the notebooks at full size for their committed outpu
 
 study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about four hours on two cores; then make notebooks
 	$(BIN)/dae-keras study
+
+# The engine of `dae-keras sweep` has an environment of its own.
+SWEEP := build/sweep
+SWEEP_READY := $(SWEEP)/ready
+
+sweep-engine: $(READY) $(SWEEP_READY)  ## install Snakemake, which dae-keras sweep calls, into build/sweep/.venv
+
+sweep-test: sweep-engine  ## try sweeps: killed, on two Slurm nodes of this machine, over ssh, and as Kubernetes would run them
+	$(BIN)/pytest -q -rs -m engine tests/test_sweep_engine.py
+
+$(SWEEP_READY): params/sweeps/requirements.txt
+	mkdir -p $(SWEEP)
+	test -x $(SWEEP)/.venv/bin/python || $(PYTHON) -m venv $(SWEEP)/.venv
+	$(SWEEP)/.venv/bin/python -m pip install --quiet --disable-pip-version-check -r params/sweeps/requirements.txt
+	touch $(SWEEP_READY)
 
 bench: $(READY)  ## time the course against PyTorch, JAX and stock Keras: writes benchmarks/RESULTS.md, in half an hour to an hour
 	test -x benchmarks/.venv/bin/python || $(PYTHON) -m venv benchmarks/.venv

@@ -66,6 +66,22 @@ def _parser():
     )
     run.set_defaults(call=_run)
 
+    sweep = commands.add_parser(
+        "sweep",
+        help="do the many runs of a file in params/sweeps, into runs/sweeps/NAME; skip what is done",
+        description="Do the many runs that params/sweeps/NAME.yaml describes, here or on other machines, into runs/sweeps/NAME; then write "
+        "their table and a report. What is done with the same parameters is skipped. Needs Snakemake: make sweep-engine.",
+    )
+    sweep.add_argument("name", metavar="NAME", help="a file in params/sweeps, without its ending")
+    sweep.add_argument("--cores", type=_count, metavar="N", help="so many runs at once (default: as there are cores, as memory allows)")
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument(
+        "--on", default="", metavar="PROFILE", help="other machines: slurm, kubernetes, ssh, or a Snakemake profile of your own"
+    )
+    where.add_argument("--serial", action="store_true", help="one run after the other in this process, without Snakemake")
+    where.add_argument("--job", help=argparse.SUPPRESS)  # what the engine's rule calls
+    sweep.set_defaults(call=_sweep)
+
     study = commands.add_parser(
         "study",
         help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
@@ -103,6 +119,13 @@ def _parser():
     return parser
 
 
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
 def _run(options):
     # Imported here: `dae-keras --help` must not wait for TensorFlow.
     from dae_keras import _load_tensorflow_quietly
@@ -114,6 +137,22 @@ def _run(options):
     overrides = {name: {"true": True, "false": False}.get(value.lower(), value) for name, value in options.parameters}
     print(course.summary(course.run(options.profile, options.only, overrides)))
     return 0
+
+
+def _sweep(options):
+    from dae_keras import sweep
+
+    if options.job:
+        sweep.do_job(sweep.course_folder() / "runs" / "sweeps" / options.name / "plan.json", options.job)
+        return 0
+    from dae_keras import _load_tensorflow_quietly
+
+    _load_tensorflow_quietly()
+    done, failed = sweep.run(options.name, options.cores, options.on, options.serial)
+    print(f"{len(done.runs) - len(failed):,} of {len(done.runs):,} runs are done. Table and report: {done.folder}")
+    for name, message in failed.items():
+        print(f"dae-keras: {name} failed: {message} (its log: {done.folder / 'logs' / name}.txt)", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _study(options):

@@ -8,6 +8,8 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +32,7 @@ from dae_keras.settings import Settings, SettingsError, check_names, course_fold
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it says of a kernel that died, this module says in words
 _OWN_ERRORS = ("SettingsError", "DataError", "TrainingError", "CourseError", "ExportError")
+_NO_PART = ("course.py", "cli.py", "faults.py", "locks.py", "sweep.py", "sweep_table.py")  # of what a notebook's results depend on
 _READERS = ("04_vae", "05_compare")  # notebooks that load the models of earlier ones
 
 
@@ -37,7 +40,7 @@ class CourseError(Exception):
     """An unknown profile or notebook, or a notebook that stopped with an error. The message says which, why and what to do."""
 
 
-def run(profile="full", only=(), overrides=None):
+def run(profile="full", only=(), overrides=None, side_by_side=False):
     """Run notebooks of a profile, in order, into its run folder; skip what is done with the same parameters and code.
 
     Every parameter, the device, the data and a checkpoint to load are checked before the first notebook starts. Where another process runs
@@ -47,6 +50,7 @@ def run(profile="full", only=(), overrides=None):
         profile: a folder in `params/`; it has a YAML file for each notebook that it runs.
         only: names such as "02_dae"; empty: all.
         overrides: parameter values that replace the profile's, in each notebook that has the parameter.
+        side_by_side: many such runs start at once on this machine: kernels meet in files, not at ports, for which they would race.
 
     Returns:
         The run folder.
@@ -73,7 +77,7 @@ def run(profile="full", only=(), overrides=None):
                 print(f"{name}: done before with the same parameters and code")
                 continue
             outputs[name].parent.mkdir(parents=True, exist_ok=True)
-            _execute(name, values, outputs[name], fingerprint)
+            _execute(name, values, outputs[name], fingerprint, _FileKernel if side_by_side else _Kernel)
     return run_folder
 
 
@@ -105,7 +109,7 @@ def checked_settings(profile, only, overrides):
     notebooks = {path.stem: path for path in sorted((root / "notebooks").glob("*.ipynb"))}
     if not notebooks:
         raise CourseError(f"there are no notebooks in {root / 'notebooks'}: run this command inside the course's folder")
-    profiles = sorted(path.name for path in (root / "params").iterdir() if path.is_dir())
+    profiles = sorted(path.name for path in (root / "params").iterdir() if path.is_dir() and path.name != "sweeps")
     if profile not in profiles:
         raise CourseError(f"unknown profile {profile!r}: known are {', '.join(profiles)}")
     for name in only:
@@ -124,7 +128,7 @@ def checked_settings(profile, only, overrides):
     for name in chosen:
         file = files[name]
         try:
-            values = _read_parameters(file)
+            values = read_parameters(file)
             check_names(values, known[name])
             values |= {key: value for key, value in overrides.items() if key in known[name]}
             settings[name] = Settings.from_parameters(values)
@@ -136,7 +140,7 @@ def checked_settings(profile, only, overrides):
     return settings
 
 
-def _read_parameters(file):
+def read_parameters(file):
     """A parameter file as a dict, by YAML 1.2: there `on` is a word, 010 is ten, 1e-3 a number, and a name given twice an error."""
     try:
         values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig")) or {}
@@ -181,7 +185,7 @@ def _fingerprint(name, settings):
     root = course_folder()
     package = Path(__file__).parent
     notebook = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-    files = sorted(path for path in package.rglob("*.py") if path.name not in ("course.py", "cli.py", "faults.py", "locks.py"))
+    files = sorted(path for path in package.rglob("*.py") if path.name not in _NO_PART)
     parts = [
         json.dumps(settings.as_dict(), sort_keys=True),
         *(cell.source for cell in notebook.cells if cell.cell_type == "code"),
@@ -223,6 +227,18 @@ class _Kernel(AsyncKernelManager):
         self.process_groups.add(self.provisioner.pid)  # Jupyter makes the kernel the head of a group of its own
 
 
+class _FileKernel(_Kernel):
+    """A kernel that is talked to through files; on Windows, which has no such ones, through ports after all."""
+
+    def __init__(self, **traits):
+        if os.name == "posix":
+            # The files' name: Jupyter's own is the same for all kernels of a working folder. A socket's path has at most 107 bytes.
+            folder = tempfile.gettempdir()
+            name = f"{folder if len(os.fsencode(folder)) < 60 else '/tmp'}/kernel-{uuid.uuid4().hex}"
+            traits = {"transport": "ipc", "ip": name, **traits}
+        super().__init__(**traits)
+
+
 def _interruptible(work):
     """Do the work in a thread; where this process is interrupted or asked to end, end the kernel first, so that none is left alone.
 
@@ -240,7 +256,7 @@ def _interruptible(work):
             raise
 
 
-def _execute(name, settings, output, fingerprint):
+def _execute(name, settings, output, fingerprint, kernel=_Kernel):
     # Under this name while it runs and where it fails: a notebook called NAME.ipynb is always whole.
     unfinished = output.with_suffix(".unfinished.ipynb")
     # From here on the checkpoint may change: what an earlier run left no longer tells of it.
@@ -256,7 +272,7 @@ def _execute(name, settings, output, fingerprint):
                 cwd=course_folder() / "notebooks",
                 progress_bar=sys.stderr.isatty(),
                 stdout_file=_AboveTheBar(),
-                kernel_manager_class=_Kernel,
+                kernel_manager_class=kernel,
                 extra_arguments=["--log-level=ERROR"],  # of the kernel, which warns of its transport every time
             )
         )

@@ -22,6 +22,9 @@ def alone(folder, name, work):
         folder: made if needed.
         name: of the work; others of the same name in the same folder wait.
         work: in words, such as "run in runs/full", for the one who waits.
+
+    Yields:
+        The open file: a child process that inherits it holds the lock too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f".{name}.lock").open("a+", encoding="utf-8", errors="replace") as file:
@@ -30,7 +33,7 @@ def alone(folder, name, work):
         file.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         try:
-            yield
+            yield file
         finally:
             file.truncate(0)
 

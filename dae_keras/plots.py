@@ -124,6 +124,32 @@ def lines(x, series, title, xlabel, ylabel):
     return _finished(figure, title)
 
 
+def spreads(series, title, xlabel, ylabel):
+    """Means over one axis, each with the standard deviation of its values as a bar, where there are several.
+
+    Args:
+        series: dict of label to a dict of position to values; positions are numbers, or all together names.
+        title, xlabel, ylabel: texts, the labels with their units.
+    """
+    figure, axes = plt.subplots(layout="constrained", dpi=_DPI, figsize=(7, 4.6))
+    positions = list(dict.fromkeys(position for points in series.values() for position in points))
+    numbers = all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in positions)
+    places = {each: each if numbers else place for place, each in enumerate(positions)}
+    for style, marker, (label, points) in zip(cycle(_STYLES), cycle(_MARKERS), series.items(), strict=False):
+        x = sorted(points, key=places.get)
+        means, deviations = [np.mean(points[each]) for each in x], [np.std(points[each], ddof=len(points[each]) > 1) for each in x]
+        style = style if numbers else {**style, "linestyle": "none"}
+        axes.errorbar([places[each] for each in x], means, yerr=deviations, **style, marker=marker, capsize=4, label=label)
+    if numbers and min(positions) > 0 and max(positions) >= 20 * min(positions):
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    axes.set_xticks(list(places.values()), [f"{each:g}" if numbers else str(each) for each in positions])
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    _legend_below(figure)
+    return _finished(figure, title)
+
+
 def curves(series, title, xlabel, ylabel):
     """Several curves, each with positions of its own, on a logarithmic horizontal axis: what more time buys.
 

@@ -386,3 +386,19 @@ def test_a_run_folder_of_any_name(small_course, executed):
     [line] = [line for line in course.summary(run_folder).splitlines() if "tensorboard" in line]
     # To be pasted into a shell.
     assert shlex.split(line)[-3:] == ["tensorboard", "--logdir", str(run_folder / "logs")]
+
+
+# ----------------------------------------------------------------------------------------------------------------- side by side
+
+
+def test_kernels_that_start_side_by_side_meet_in_files_of_their_own():
+    first, second = course._FileKernel(), course._FileKernel()
+    assert first.transport == second.transport == "ipc"
+    assert first.ip != second.ip
+    assert len(f"{first.ip}-5".encode()) < 107
+
+
+def test_a_run_beside_others_gives_the_same_notebook(small_course, capsys):
+    course.run(only=["01_data"], side_by_side=True)
+    assert "level 0.5" in capsys.readouterr().out
+    assert files_in(small_course / "runs" / "full" / "notebooks") == ["01_data.ipynb"]

@@ -279,3 +279,14 @@ def test_digit_map_puts_every_point_where_it_belongs(random_generator):
     for digit, group in enumerate(axes.collections):
         assert np.allclose(group.get_offsets(), points[digits == digit])
     assert len({to_rgb(group.get_facecolor()[0]) for group in axes.collections}) == 10
+
+
+def test_spreads_are_means_with_their_deviations():
+    figure = plots.spreads({"a": {1: [1.0, 3.0], 40: [5.0]}, "b": {1: [2.0, 2.0]}}, "title", "x", "y")
+    (axes,) = figure.axes
+    assert [list(container.lines[0].get_xydata()[:, 1]) for container in axes.containers] == [[2, 5], [2]]
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == (pytest.approx(2 - 2**0.5), pytest.approx(2 + 2**0.5))
+    assert axes.get_xscale() == "log"
+    named = plots.spreads({"a": {"one": [1.0], "two": [3.0]}}, "title", "x", "y").axes[0]
+    assert [label.get_text() for label in named.get_xticklabels()] == ["one", "two"]

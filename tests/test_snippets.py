@@ -36,6 +36,7 @@ NOT_RUN = {
     ".venv/bin/jupyter lab notebooks": ("README.md", "opens a browser, and stays open"),
     ".venv/bin/dae-keras run --profile quick": ("README.md", "each takes minutes to hours; make test runs the quick course by itself"),
     "conda env create --file environment.yml": ("README.md", "needs conda"),
+    "make sweep-engine": ("README.md", "needs Snakemake, which make sweep-engine brings"),
     ".venv/bin/pip install -e '.[gpu]'": ("README.md", "downloads CUDA"),
     "ssh -L 6006:127.0.0.1:6006 you@server": ("README.md", "needs a second machine"),
 }
@@ -97,7 +98,7 @@ def parsed(arguments):
 def check_run_folder(path):
     """A path in a run folder must be what a run leaves there: runs/PROFILE/checkpoints/MODEL.keras, runs/PROFILE/logs."""
     parts = Path(path).parts
-    profiles = {folder.name for folder in (REPOSITORY / "params").iterdir()}
+    profiles = {folder.name for folder in (REPOSITORY / "params").iterdir()} - {"sweeps"}
     if len(parts) < 3 or parts[0] != "runs" or parts[1] not in profiles:
         raise CommandError(f"{path} is in no profile's run folder")
     known = {"logs"} | {f"checkpoints/{name}.keras" for name in (*training.MAKERS, *LESSON_CHECKPOINTS)}
@@ -139,6 +140,9 @@ def check_course_command(words):
     elif words[0] == "study":
         if unknown := set(options.only) - set(study.STUDIES):
             raise CommandError(f"there is no study {', '.join(unknown)}")
+    elif words[0] == "sweep":
+        check_file(f"params/sweeps/{options.name}.yaml", "params/sweeps/NAME.yaml")
+        check_file(f"params/sweeps/profiles/{options.on}")
     elif words[0] in ("denoise", "export"):
         check_run_folder(options.model)
         for picture in getattr(options, "inputs", []):
