@@ -155,8 +155,11 @@ def slurm(tmp_path_factory):
 
 
 def nodes_of_finished_jobs(environment):
-    command = ["sacct", "--allocations", "--noheader", "--state=COMPLETED", "--format=nodelist"]
-    return subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True).stdout.split()
+    """The node of each job that came to a good end; the account of the last one is a moment late."""
+    time.sleep(5)
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=nodelist,state"]
+    listed = subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line.split("|")[0] for line in listed if line.endswith("|COMPLETED")]
 
 
 def test_two_slurm_nodes_share_a_sweep_and_its_table_is_the_serial_one(course, serial, slurm):
