@@ -271,7 +271,7 @@ def test_every_line_of_the_requirements_is_a_pin(pinned):
 
 def test_what_the_package_imports_is_declared(project):
     """Third-party packages by the names they are imported under."""
-    declared_texts = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    declared_texts = [*project["dependencies"], *project["optional-dependencies"]["export"], *project["optional-dependencies"]["sweep"]]
     declared = {canonicalize_name(Requirement(text).name) for text in declared_texts}
     distributions = {"PIL": "pillow", "ruamel": "ruamel.yaml", "skimage": "scikit-image"}
     # papermill declares these, or nbclient for it
