@@ -23,7 +23,7 @@ import jupytext
 import pytest
 import yaml
 
-from dae_keras import cli, course, study, training
+from dae_keras import cli, course, study, sweep, training
 from dae_keras.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -231,6 +231,8 @@ def check_name(text):
             check_run_folder(path)
     elif assignment := re.fullmatch(r"([a-z_]+)(?:: | = )([\w.\"'-]+)", text):
         name, value = assignment[1], yaml.safe_load(assignment[2])
+        if name in sweep._KEYS:
+            return  # a line of a sweep file
         if " = " in text and not difflib.get_close_matches(name, Settings.__dataclass_fields__, cutoff=0.8):
             return  # some other variable
         try:

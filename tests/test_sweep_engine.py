@@ -75,7 +75,7 @@ def finish(course, name, *arguments, **environment):
 
 def table(course, name):
     rows = read_table(course / "runs" / "sweeps" / name / "results.csv")
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("seconds", "commit")} for row in rows]
 
 
 def done(course, name):
@@ -243,6 +243,7 @@ def kubernetes(tmp_path):
                 self.answer({"items": []})
 
         def do_DELETE(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self.answer({"status": "Success"})
 
         def log_message(self, *_):
