@@ -768,7 +768,7 @@ if settings.is_standard:
 #
 # <details><summary>B. The VAE's: between the DAE's codes there are gaps</summary>
 #
-# No. At midpoints between codes, where the gaps should be, the DAE has 22<!--=drawings["DAE", "midpoints"][0]:.0f-->, and the plain VAE 50<!--=drawings["plain VAE", "midpoints"][0]:.0f-->.
+# No. At midpoints between codes, where the gaps should be, the DAE has 22<!--=drawings["DAE", "midpoints"][0]:.0f-->, and the plain VAE 49<!--=drawings["plain VAE", "midpoints"][0]:.0f-->.
 #
 # </details>
 #

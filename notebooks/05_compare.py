@@ -30,7 +30,7 @@
 # - compare two models that invent digits, and find out whether one of them copies.
 #
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 115<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# 110<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -470,8 +470,8 @@ plots.image_rows({"original": clean[:5], "noisy": noisy[:5], **debiased}, "What 
 # grey blotches; the haze is thinnest for non-local means.*
 #
 # As they are, the median leads<!--?max((psnr, name) for (name, kind), psnr in filter_psnr.items() if kind == "as it is")[1] == "median"-->; debiased, it is fifth of
-# six<!--?sorted(psnr for (_, kind), psnr in filter_psnr.items() if kind == "debiased")[1] == filter_psnr["median", "debiased"]-->. So much depends on the bias. Removing it gains 0.6<!--=filter_psnr["median", "debiased"] - filter_psnr["median", "as it is"]:.1f--> dB for the
-# median and **3.5**<!--=filter_psnr["total variation", "debiased"] - filter_psnr["total variation", "as it is"]:.1f--> dB for total
+# six<!--?sorted(psnr for (_, kind), psnr in filter_psnr.items() if kind == "debiased")[1] == filter_psnr["median", "debiased"]-->. So much depends on the bias. Removing it gains 0.7<!--=filter_psnr["median", "debiased"] - filter_psnr["median", "as it is"]:.1f--> dB for the
+# median and **3.6**<!--=filter_psnr["total variation", "debiased"] - filter_psnr["total variation", "as it is"]:.1f--> dB for total
 # variation: beating a filter that still has its bias proves little. Of the debiased ones, non-local means leads<!--?max(filter_psnr, key=filter_psnr.get) == ("non local means", "debiased")-->, with
 # **16.3**<!--=max(filter_psnr.values()):.1f--> dB. That is still
 # 1.5<!--=scores["linear filter"]["psnr"] - max(filter_psnr.values()):.1f--> dB below the linear filter.
@@ -853,7 +853,7 @@ show_table(
 )
 
 # %% [markdown]
-# Seconds depend on the machine: read them as ratios. The DCAE takes about 8<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE.
+# Seconds depend on the machine: read them as ratios. The DCAE takes about 6<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE.
 #
 # ## Away from the noise they were trained on
 #
@@ -1356,7 +1356,7 @@ if denoiser:
 #
 # ### What the VAE still has
 #
-# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 162<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
+# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 188<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
 # long for a hundred images. The VAE has a **code**: 20 numbers that stand for an image, to compare images by, and to walk between. All the denoiser has
 # is the noise it started from, as large as the image. And the VAE has a **bound**: notebook 4 could say of an image how many nats it costs at most. The
 # denoiser knows the slope of the density, not its height.
