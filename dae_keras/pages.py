@@ -133,7 +133,8 @@ def columns_of(table, *columns, **where):
 def minutes_to_read(name, since=None, until=None):
     """Minutes that a notebook takes to read, to the next five: 150 words of prose, ten lines of code or three pictures a minute.
 
-    What is folded is not read: of several answers to choose from one unfolds one, and a solution is for after the exercise. `since` and `until` are headings, each the first line of a cell: from the one, up to the other.
+    What is folded is not read: of several answers to choose from one unfolds one, and a solution is for after the exercise. `since` and
+    `until` are headings, each the first line of a cell: from the one, up to the other.
     """
     cells = nbformat.read(course_folder() / "notebooks" / f"{name}.ipynb", as_version=4).cells
     set_up = [cell for cell in cells if cell.cell_type == "code"][:2]
