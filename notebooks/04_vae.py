@@ -1058,7 +1058,7 @@ class SmallVAE(keras.Model):
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
 def sampled_code(z_mean, z_log_var, seed):
-    """A sample of q(z|x) for each image: two tensors of shape (images, numbers of the code) give one of the same shape."""
+    """A sample of q(z|x) for each image: two tensors of shape (images, latent dimensions) give one of the same shape."""
     noise = keras.random.normal(ops.shape(z_mean), seed=seed)
     return z_mean + ops.exp(z_log_var / 2) * noise
 
@@ -1069,12 +1069,12 @@ check("sampled_code", sampled_code)
 # ### Exercise 2 · The KL term
 #
 # How far is the encoder's answer from the prior? Write the KL divergence of $\mathcal N(\mu, \mathrm{diag}\,\sigma^2)$ from $\mathcal N(0, I)$, in nats and for each image. One value to
-# try it on: for a code of the single number $\mu = 0.7$, $\log \sigma^2 = -1$ it is 0.429<!--=closed_form:.3f--> nats.
+# try it on: for a single latent dimension with $\mu = 0.7$, $\log \sigma^2 = -1$ it is 0.429<!--=closed_form:.3f--> nats.
 
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
 def kl_divergence(z_mean, z_log_var):
-    """The KL divergence of each image's q(z|x) from N(0, I): arrays of shape (images, numbers of the code) give (images,)."""
+    """The KL divergence of each image's q(z|x) from N(0, I): arrays of shape (images, latent dimensions) give (images,)."""
     return ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1)
 
 
@@ -1153,7 +1153,7 @@ check("weighted_bound", weighted_bound)
 
 # %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
 def active_units(z_mean, threshold=0.01):
-    """How many units are active: the means of an array (images, numbers of the code) give one whole number."""
+    """How many units are active: the means of an array (images, latent dimensions) give one whole number."""
     return np.sum(np.var(z_mean, axis=0) > threshold)
 
 

@@ -60,6 +60,7 @@ def test_the_solution_is_right_and_the_stub_not_yet(exercise):
     assert (verdict.state, verdict.message[:16]) == ("not yet", "fill in the code")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("exercise", "code", "said"),
     [pytest.param(exercise, *each, id=f"{exercise}-{each[1][:30]}") for exercise in WRONG for each in WRONG[exercise]],

@@ -15,10 +15,12 @@ from dae_keras.noise import NOISES, add_noise
 from dae_keras.play import CodeWalk, NoiseLab, live
 
 
-@pytest.fixture
-def lab(random_images):
+@pytest.fixture(scope="module")
+def lab():
+    """Compiled once for all tests of this file, which takes seconds."""
+    random_images = np.random.default_rng(0).random((5, 28, 28, 1))
     models = {name: small_models.MODELS[name]() for name in ("DAE", "DCAE", "DCAE_skip", "VAE")}
-    return NoiseLab(models, np.round(255 * random_images[:5]).astype(np.uint8)), models
+    return NoiseLab(models, np.round(255 * random_images).astype(np.uint8)), models
 
 
 @pytest.mark.parametrize("kind", NOISES)

@@ -106,7 +106,7 @@ def sampled_code(answer):
 @exercise(
     "04_vae",
     'The closed form stands in "The loss, piece by piece". Which of its parts do you have, and which is hidden in log_var?',
-    "The variance is exp(log_var), its logarithm is log_var itself. Of each image the numbers of the code add up.",
+    "The variance is exp(log_var), its logarithm is log_var itself. For each image, the terms of all latent dimensions add up.",
     "0.5 * (mean**2 + exp(log_var) - 1 - log_var), summed over axis 1.",
 )
 def kl_divergence(answer):
@@ -128,7 +128,7 @@ def kl_divergence(answer):
         },
     )
     if values.shape == terms.shape and np.allclose(values, terms, rtol=1e-4):
-        raise AnswerError("this is the KL divergence of each number of the code: an image's is their sum")
+        raise AnswerError("this is the KL divergence of each latent dimension: an image's is their sum")
     values = result_of(answer, mean, log_var, shape=right.shape, unit="KL divergence of an image")
     size = mean.shape[1]
     compare(
@@ -153,7 +153,7 @@ def kl_divergence(answer):
             "the one half belongs to all four terms, and so to their sum": right + (terms - 0.5 * mean**2).sum(axis=1),
             "the square of the mean is missing": right - 0.5 * (mean**2).sum(axis=1),
             "this is in bits: nats take the natural logarithm": right / np.log(2),
-            "the 1 is subtracted once for each number of the code, not once in all": right + (size - 1) / 2,
+            "the 1 is subtracted once for each latent dimension, not once in all": right + (size - 1) / 2,
             "the sign of log_var in the formula is wrong": by_formula(mean, np.exp(log_var), -log_var).sum(axis=1),
         },
     )
@@ -367,7 +367,7 @@ def _judged_step(model, images, targets, first):
         if np.isclose(returned["reconstruction_loss"], wrong_reconstruction, rtol=0.05) and np.isclose(returned["kl_loss"], wrong_kl, 1e-3):
             raise AnswerError(said)
     count, size = len(images), model.encoder.output[0].shape[1]
-    _compare_loss(returned, "kl_loss", kl, count, f"mean over the {size} numbers of the code", size)
+    _compare_loss(returned, "kl_loss", kl, count, f"mean over the {size} latent dimensions", size)
     _compare_loss(returned, "reconstruction_loss", reconstruction, count, "mean over the pixels", 784)
     if not np.isclose(returned["loss"], returned["reconstruction_loss"] + returned["kl_loss"], rtol=1e-3):
         raise AnswerError(

@@ -81,10 +81,10 @@ WRONG_ANSWERS = {
         (_kl("ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) + 1 - z_log_var), axis=1)"), "the 1 must be subtracted"),
         (_kl("ops.sum(0.5 * z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var, axis=1)"), "belongs to all four terms"),
         (_kl("ops.sum(0.5 * (ops.exp(z_log_var) - 1 - z_log_var), axis=1)"), "the square of the mean is missing"),
-        (_kl("0.5 * (ops.sum(z_mean**2 + ops.exp(z_log_var) - z_log_var, axis=1) - 1)"), "once for each number of the code"),
+        (_kl("0.5 * (ops.sum(z_mean**2 + ops.exp(z_log_var) - z_log_var, axis=1) - 1)"), "once for each latent dimension"),
         (_kl("ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var))"), "the sum over all images"),
         (_kl("ops.mean(ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1))"), "the mean over the images"),
-        (_kl("0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var)"), "of each number of the code"),
+        (_kl("0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var)"), "of each latent dimension"),
         (_kl("ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=0)"), "Over which axes"),
     ],
     "reconstruction_loss": [
@@ -137,7 +137,7 @@ WRONG_ANSWERS = {
             "inside `with tf.GradientTape()`",
         ),
         (_step(("ops.mean(ops.sum(cross_entropy, axis=(1, 2, 3)))", "ops.mean(cross_entropy)")), "mean over the pixels"),
-        (_step(("- z_log_var), axis=1))", "- z_log_var), axis=1)) / 5")), "mean over the 5 numbers of the code"),
+        (_step(("- z_log_var), axis=1))", "- z_log_var), axis=1)) / 5")), "mean over the 5 latent dimensions"),
         (_step(("ops.mean(ops.sum(cross_entropy, axis=(1, 2, 3)))", "ops.sum(cross_entropy)")), "sum over the images"),
         (_step(("loss = reconstruction_loss + kl_loss", "loss = reconstruction_loss - kl_loss")), "add up to"),
         (
