@@ -666,4 +666,13 @@ check("blurred", blurred)
 #   9.38<!--=start["psnr"]:.2f--> dB and 0.413<!--=start["ssim"]:.3f-->.
 # - Fresh noise in every epoch for training; one stored draw for measuring.
 #
+# ## Further reading
+#
+# - LeCun, Bottou, Bengio and Haffner 1998, *Gradient-based learning applied to document recognition*: where MNIST comes from, and what was first done with it.
+# - Yadav and Bottou 2019, *Cold case: the lost MNIST digits*: how MNIST was really made, rebuilt from its sources with 50,000 more test images.
+# - Wang, Bovik, Sheikh and Simoncelli 2004, *Image quality assessment: from error visibility to structural similarity*: SSIM, with pictures of equal error and unequal looks.
+# - Wang and Bovik 2009, *Mean squared error: love it or leave it?*: why everybody measures it, and when not to.
+# - Foi 2009, *Clipped noisy images: heteroskedastic modeling and practical denoising*: clipping as cameras do it, and how to undo what it does to the mean.
+# - Recht, Roelofs, Schmidt and Shankar 2019, *Do ImageNet classifiers generalize to ImageNet?*: what years of choosing on one test set have cost, measured on a new one.
+#
 # Next: [2 · The denoising autoencoder](02_dae.ipynb) learns to undo the noise.

@@ -879,4 +879,13 @@ check("reduced_rank", reduced_rank)
 # - Change one thing at a time before you name a cause.
 # - Noisy targets teach almost as well as clean ones where the noise is zero on average; where it is not, the network learns its mean.
 #
+# ## Further reading
+#
+# - Vincent, Larochelle, Bengio and Manzagol 2008, *Extracting and composing robust features with denoising autoencoders*: the paper that named them.
+# - Vincent and others 2010, *Stacked denoising autoencoders*: the long version, with Gaussian noise, masking, and salt and pepper side by side.
+# - Baldi and Hornik 1989, *Neural networks and principal component analysis*: a linear autoencoder finds what PCA finds, and has no worse minimum to get stuck in.
+# - Hinton and Salakhutdinov 2006, *Reducing the dimensionality of data with neural networks*: deep autoencoders against PCA, digits among the data.
+# - Alain and Bengio 2014, *What regularized auto-encoders learn from the data-generating distribution*: what a denoiser's answer says about the density of the data; notebook 3 goes on from there.
+# - Lehtinen and others 2018, *Noise2Noise: learning image restoration without clean data*; and Batson and Royer 2019, *Noise2Self*: a single noisy version of each image is enough, if its pixels' noise is independent.
+#
 # Next: [3 · The convolutional autoencoder](03_dcae.ipynb) knows that images have neighbourhoods.

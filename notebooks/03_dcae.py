@@ -31,7 +31,7 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do;
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 50<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
 # each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -976,5 +976,15 @@ check("walked", walked)
 #   left, and the decoder alone draws no digit.
 # - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and
 #   again, from pure noise down, the network with skips invents digits.
+#
+# ## Further reading
+#
+# - Dumoulin and Visin 2016, *A guide to convolution arithmetic for deep learning*: strides, padding and transposed convolutions, drawn.
+# - Odena, Dumoulin and Olah 2016, *Deconvolution and checkerboard artifacts*: what goes wrong where a kernel's size is no multiple of its stride.
+# - He, Zhang, Ren and Sun 2016, *Deep residual learning for image recognition*: residual blocks.
+# - Ronneberger, Fischer and Brox 2015, *U-Net: convolutional networks for biomedical image segmentation*: skips around the code.
+# - Zhang, Zuo, Chen, Meng and Zhang 2017, *Beyond a Gaussian denoiser: residual learning of deep CNN for image denoising*: DnCNN, which answers with the noise in place of the image.
+# - Zhang 2019, *Making convolutional networks shift-invariant again*: why strides break translation, and a cure.
+# - Song and Ermon 2019, *Generative modeling by estimating gradients of the data distribution*; and Karras, Aittala, Aila and Laine 2022, *Elucidating the design space of diffusion-based generative models*: from here to diffusion models.
 #
 # Next: [4 · The variational autoencoder](04_vae.ipynb) describes the code by probability, and invents digits in a single step from a short code.

@@ -1216,4 +1216,14 @@ check("active_units", active_units)
 #   dB worse than the DAE with the same hidden layers and code size.
 # - A low loss does not mean "familiar": simple images are cheap.
 #
+# ## Further reading
+#
+# - Kingma and Welling 2014, *Auto-encoding variational Bayes*; and Rezende, Mohamed and Wierstra 2014, *Stochastic backpropagation and approximate inference in deep generative models*: the two papers that began it.
+# - Kingma and Welling 2019, *An introduction to variational autoencoders*: a short book by the same authors, easier than the paper.
+# - Burda, Grosse and Salakhutdinov 2016, *Importance weighted autoencoders*: the tighter bound, active units, and the figures quoted here.
+# - Im, Ahn, Memisevic and Bengio 2017, *Denoising criterion for variational auto-encoding framework*: the denoising VAE and its bound.
+# - Higgins and others 2017, *beta-VAE: learning basic visual concepts with a constrained variational framework*: what a weight above 1 is for.
+# - Alemi and others 2018, *Fixing a broken ELBO*: one bound, many trade-offs between reconstruction and KL.
+# - Nalisnick and others 2019, *Do deep generative models know what they don't know?*: part four's warning, on larger models.
+#
 # Next: [5 · The comparison](05_compare.ipynb) puts all three beside what you could do without a network.

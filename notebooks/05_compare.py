@@ -1498,3 +1498,12 @@ check("frechet", frechet)
 # - Look at the failures: where the noise has hidden the truth, a denoiser invents.
 # - Asked again and again, from pure noise down the levels, a denoiser invents better than the plain VAE: the Fréchet distance falls from
 #   76<!--=invention["plain VAE"][0]:.0f--> to 5<!--=invention["DCAE at all levels"][0]:.0f-->. It has no code and no bound, and takes many steps in place of one.
+#
+# ## Further reading
+#
+# - Milanfar and Delbracio 2024, *Denoising: a powerful building block for imaging, inverse problems, and machine learning*: an overview, from filters to diffusion.
+# - Buades, Coll and Morel 2005, *A non-local algorithm for image denoising*; and Dabov, Foi, Katkovnik and Egiazarian 2007, *Image denoising by sparse 3-D transform-domain collaborative filtering*: non-local means, the strongest of the filters above that learn nothing but their strength, and BM3D, which took it further.
+# - Efron and Tibshirani 1993, *An introduction to the bootstrap*: intervals for almost anything.
+# - Blau and Michaeli 2018, *The perception-distortion tradeoff*: why the answer with the least error does not look real.
+# - Kadkhodaie, Guth, Simoncelli and Mallat 2024, *Generalization in diffusion models arises from geometry-adaptive harmonic representations*; and Kamb and Ganguli 2025, *An analytic theory of creativity in convolutional diffusion models*: why denoisers do not merely remember.
+# - Heusel and others 2017, *GANs trained by a two time-scale update rule converge to a local Nash equilibrium*: the Fréchet distance of features.
