@@ -26,6 +26,7 @@ def test_its_images_are_mnist(images, raw_mnist):
     assert np.array_equal(images, raw_mnist["train"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["DAE", "DCAE", "VAE"])
 def test_every_keras_case_reaches_the_same_loss(name, images):
     few = images[:960]

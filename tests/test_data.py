@@ -161,6 +161,7 @@ def test_binarised_pixels_are_white_with_their_grey_value_as_probability():
     assert not np.array_equal(binary, data.binarise(levels, (1, 3)))
 
 
+@pytest.mark.slow
 def test_static_binarisation_is_one_stored_draw_of_all_images(mnist):
     first, again, other = (data.load(Settings(binarisation="static", data_seed=0, seed=seed)) for seed in (0, 0, 5))
     for split in ("train", "validation", "test"):

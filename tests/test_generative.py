@@ -189,6 +189,7 @@ def test_the_importance_weighted_loss_is_the_log_of_the_mean_weight(random_gener
     assert (reconstruction, kl) == pytest.approx([float(value) for value in plain.compute_losses(binary_images, binary_images)[1:]])
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_loss_trains(binary_images):
     model = VAE(hidden_dim=16, latent_dim=3, importance_samples=5)
     model.compile(keras.optimizers.Adam(3e-3))

@@ -168,6 +168,7 @@ def trained(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_each_run_is_done_once_and_leaves_a_row_and_a_log(file, trained, capsys):
     folder = file()
     assert cli.main(["sweep", "grid", "--serial"]) == 0
@@ -192,6 +193,7 @@ def test_each_run_is_done_once_and_leaves_a_row_and_a_log(file, trained, capsys)
     assert len(trained) == 28
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_failed_run_stops_no_other_and_is_told_at_the_end_and_tried_again_by_the_next_sweep(file, trained, capsys, batch):
     folder = file(f"model: DAE\nbatch: {batch}\nvary: {{epochs: [3, 1, 4, 2]}}\n")
@@ -284,6 +286,7 @@ def test_an_unknown_profile_of_the_engine_is_told_with_those_that_are_there(file
 # -------------------------------------------------------------------------------------------------------------------- the report
 
 
+@pytest.mark.slow
 def test_the_report_names_the_best_runs_the_means_and_a_plot_for_each_parameter(file, trained):
     folder = file()
     sweep.run("grid", serial=True)
@@ -297,6 +300,7 @@ def test_the_report_names_the_best_runs_the_means_and_a_plot_for_each_parameter(
     assert "(by_epochs.png)" in text
 
 
+@pytest.mark.slow
 def test_the_table_is_the_same_in_parquet(file, trained):
     parquet = pytest.importorskip("pyarrow.parquet")
     folder = file()

@@ -266,6 +266,7 @@ def test_an_epoch_is_one_call_on_a_gpu_alone(monkeypatch, kind, whole):
     assert model.steps_per_execution == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: DAE(hidden_dim=16, latent_dim=3), lambda: DCAE(filters=4, code_dim=8, skips=True)])
 def test_all_devices_train_as_one(make, small_settings, few_images):
     train_images, validation_images = few_images
