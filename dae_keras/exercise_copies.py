@@ -76,15 +76,23 @@ def learners_copy(name):
         f"if it is not. Hints and a solution unfold below each exercise. The lesson itself is [{title}](../notebooks/{name}.ipynb)."
     )
     new = nbformat.v4
-    cells = [new.new_markdown_cell(opening), new.new_code_cell(for_colab.source), new.new_code_cell(start.source)]
-    for exercise, (task, code) in solutions(name).items():
+    cells = [
+        new.new_markdown_cell(opening),
+        new.new_code_cell(for_colab.source, metadata=for_colab.metadata),
+        new.new_code_cell(start.source),
+    ]
+    for exercise, (task, code) in solutions(name).items():  # its heading is a level higher here
         hints = [("Hint " + str(number), text) for number, text in enumerate(EXERCISES[exercise].hints, 1)]
         code_alone = code[: code.index("\ncheck(")].rstrip()
         folded = "\n\n".join(
             f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
             for summary, text in [*hints, ("Solution", f"```python\n{code_alone}\n```")]
         )
-        cells += [new.new_markdown_cell(_without_marks(task)), new.new_code_cell(stub(code)), new.new_markdown_cell(folded)]
+        cells += [
+            new.new_markdown_cell(_without_marks(task).removeprefix("#")),
+            new.new_code_cell(stub(code)),
+            new.new_markdown_cell(folded),
+        ]
     for number, cell in enumerate(cells):
         cell["id"] = f"{name[:2]}-{number:02}"
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

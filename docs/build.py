@@ -31,6 +31,7 @@ PAGES = {
     "README.zh-CN.md": "chinese.md",
     "benchmarks/RESULTS.md": "benchmarks.md",
     **{f"notebooks/{name}.{suffix}": f"notebooks/{name}.ipynb" for name in NOTEBOOKS for suffix in ("ipynb", "py")},
+    **{f"exercises/{name}.ipynb": f"exercises/{name}.ipynb" for name in NOTEBOOKS},
 }
 # Parts of MathJax that the formulas of the course need.
 MATHJAX = (
@@ -63,7 +64,8 @@ def main():
     for name, text in pages.items():
         write(page_of(name), shown(assembled(text, name, readme, facts, anchors).replace("<!-- the demo -->", demo)))
     for name in NOTEBOOKS:
-        stage_notebook(name, facts)
+        stage_notebook(f"notebooks/{name}.ipynb", facts)
+        stage_notebook(f"exercises/{name}.ipynb", facts)
     stage_mathjax()
     shutil.copy2(COURSE / "docs" / "site.css", SOURCE / "_static")
     (SITE / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -152,9 +154,8 @@ def write(page, text):
 # ----------------------------------------------------------------------------------------------------------------- notebooks
 
 
-def stage_notebook(name, facts):
-    """A committed notebook among Sphinx's sources: comments gone, alternative texts where myst-nb looks for them, Colab's cell folded."""
-    file = f"notebooks/{name}.ipynb"
+def stage_notebook(file, facts):
+    """A committed notebook among Sphinx's sources: comments gone, alternative texts where myst-nb looks for them."""
     notebook = nbformat.read(COURSE / file, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -163,12 +164,10 @@ def stage_notebook(name, facts):
         texts = [output.metadata["image/png"]["alt"] for output in cell.outputs if "alt" in output.get("metadata", {}).get("image/png", {})]
         if texts:
             cell.metadata["mystnb"] = {"image": {"alt": texts[0]}}
-        if cell.source.startswith("# On Colab only"):
-            cell.metadata.setdefault("tags", []).append("hide-cell")
         for output in cell.outputs:
             output.get("data", {}).pop("text/latex", None)
     notebook.metadata.pop("dae_keras", None)
-    (SOURCE / "notebooks").mkdir(exist_ok=True)
+    (SOURCE / file).parent.mkdir(exist_ok=True)
     nbformat.write(notebook, SOURCE / file)
 
 

@@ -98,7 +98,7 @@ def test_a_link_of_the_readme_becomes_one_of_the_site(staged, link, becomes):
 
 def test_a_lesson_is_staged_without_comments_and_with_its_descriptions(staged):
     for name in build.NOTEBOOKS:
-        build.stage_notebook(name, FACTS)
+        build.stage_notebook(f"notebooks/{name}.ipynb", FACTS)
         committed, notebook = (nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4) for folder in (REPOSITORY, staged))
         assert "<!--" not in "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
         for before, cell in zip(committed.cells, notebook.cells, strict=True):
