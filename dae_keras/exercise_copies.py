@@ -6,6 +6,7 @@ and docstrings stay; what they stand for is gone), and, unfolded by a click each
 """
 
 import ast
+import functools
 import re
 from itertools import pairwise
 
@@ -48,7 +49,12 @@ def _emptied(body):
 
 
 def _cells(name):
-    return nbformat.read(course_folder() / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    return _cells_of(course_folder() / "notebooks" / f"{name}.ipynb")
+
+
+@functools.cache  # asked again for each exercise of each learner of a class
+def _cells_of(path):
+    return nbformat.read(path, as_version=4).cells
 
 
 def checked_in(code):

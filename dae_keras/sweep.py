@@ -270,6 +270,8 @@ def _is_done(file, run):
 
 def _plan(sweep, pending):
     """Write plan.json, and remove what an earlier sweep left about the runs that are to be done. Returns the jobs' names."""
+    from dae_keras.training import replace_file
+
     for folder in ("results", "logs"):
         (sweep.folder / folder).mkdir(exist_ok=True)
     shutil.rmtree(sweep.folder / "jobs", ignore_errors=True)
@@ -291,9 +293,7 @@ def _plan(sweep, pending):
     }
     # Beside the plan: where there is no shared folder, the engine sends both to the job's machine.
     shutil.copy(course_folder() / "params" / "sweeps" / "Snakefile", sweep.folder)
-    temporary = sweep.folder / "plan.json.new"
-    temporary.write_text(json.dumps(plan), encoding="utf-8")
-    temporary.replace(sweep.folder / "plan.json")
+    replace_file(sweep.folder / "plan.json", lambda path: path.write_text(json.dumps(plan), encoding="utf-8"))
     return list(jobs)
 
 

@@ -72,9 +72,6 @@ def _save_parquet(path, rows):
     replace_file(path, lambda temporary: pyarrow.parquet.write_table(data, temporary))
 
 
-_NO_PARAMETERS = ("run", "seed", "seconds", "machine", "versions", "commit", "error")
-
-
 def report(name, rows, folder):
     """The report's Markdown; its plots go into `folder`."""
     done = [row for row in rows if not row["error"]]
@@ -92,8 +89,7 @@ def report(name, rows, folder):
 
 
 def _judged(rows, metric, folder):
-    parameters = [key for key in list(rows[0])[: list(rows[0]).index("seconds")] if key not in _NO_PARAMETERS and _varies(rows, key)]
-    parameters = [key for key in parameters if key in _parameters_of(rows)]
+    parameters = [key for key in _parameters_of(rows) if key != "seed" and _varies(rows, key)]
     others = [
         key
         for key in rows[0]
@@ -130,10 +126,10 @@ def _varies(rows, key):
 
 
 def _parameters_of(rows):
-    """The columns between the seed and the first number that was measured: those that the sweep varies, and what it trained."""
+    """The columns that say what a run was: what it trained, its seed, and the parameters that the sweep varies."""
     from dae_keras.settings import Settings
 
-    return {"trained", *(key for key in rows[0] if key in Settings.__dataclass_fields__)}
+    return [key for key in rows[0] if key == "trained" or key in Settings.__dataclass_fields__]
 
 
 def _groups(rows, parameters):
