@@ -36,7 +36,7 @@ notebooks: $(READY)  ## run the notebooks at full size for their committed outpu
 	$(BIN)/python -m dae_keras.exercise_copies
 	cp runs/full/denoised.png notebooks/images/
 
-study: $(READY)  ## repeat the heavy runs behind notebooks/tables: about four hours on two cores; then make notebooks
+study: sweep-engine  ## repeat the heavy runs behind notebooks/tables, which are sweeps: about four hours on two cores; then make notebooks
 	$(BIN)/dae-keras study
 
 # The engine of `dae-keras sweep` has an environment of its own.

@@ -84,12 +84,15 @@ def _parser():
 
     study = commands.add_parser(
         "study",
-        help="repeat the heavy runs behind the committed tables, into runs/study; skip what is done",
-        description="Repeat the heavy runs behind notebooks/tables/*.csv, into runs/study, then write the tables: about four "
-        "hours on two cores. What is done with the same parameters is skipped.",
+        help="repeat the heavy runs behind the committed tables, which are sweeps; skip what is done",
+        description="Repeat the heavy runs behind notebooks/tables/*.csv, the sweeps of the same names in params/sweeps, then write the "
+        "tables: about four hours on two cores. What is done with the same parameters is skipped.",
     )
     study.add_argument("only", nargs="*", metavar="STUDY", help="seeds, exercises, noise, vae, samples or memory; none named: all")
-    study.add_argument("--refresh", action="store_true", help="train nothing: bring the tables in step with the runs that are there")
+    study.add_argument("--cores", type=_count, default=1, metavar="N", help="runs at once (default 1: more spoil the tables' minutes)")
+    ways = study.add_mutually_exclusive_group()
+    ways.add_argument("--serial", action="store_true", help="one run after the other in this process, without Snakemake")
+    ways.add_argument("--refresh", action="store_true", help="train nothing: bring the tables in step with the runs that are there")
     study.set_defaults(call=_study)
 
     denoise = commands.add_parser(
@@ -161,7 +164,7 @@ def _study(options):
     _load_tensorflow_quietly()
     from dae_keras import study
 
-    print(f"Tables: {study.run(options.only, options.refresh)}")
+    print(f"Tables: {study.run(options.only, options.refresh, options.cores, options.serial)}")
     return 0
 
 

@@ -1,109 +1,43 @@
-"""The heavy runs whose tables the notebooks show: run them, and write the tables."""
+"""The committed tables of the heavy runs: these are sweeps, `params/sweeps/NAME.yaml`, and here tables are made from what they leave."""
 
 import functools
 import json
 import time
-from dataclasses import replace
 
-import keras
 import numpy as np
 
-from dae_keras import course, generative, metrics, sampling
+from dae_keras import generative, metrics, sampling, sweep
 from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
-from dae_keras.data import batches, load
-from dae_keras.models import DAE, DCAE, VAE, KerasBlog
-from dae_keras.models.classifier import digit_classifier
-from dae_keras.models.dcae import ResidualBlock
-from dae_keras.noise import add_noise, evaluation_pair, training_pairs
-from dae_keras.results import provenance, read_metrics, read_table, save_results, save_table
+from dae_keras.data import load
+from dae_keras.models import VAE
+from dae_keras.noise import add_noise, evaluation_pair
+from dae_keras.results import provenance, read_table, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import load_checkpoint, replace_file, set_up, train
+from dae_keras.training import TrainingError, load_checkpoint, replace_file, set_up
+from dae_keras.trainings import DENOISERS, elsewhere, finished, judge_features, record_of, without
 
-_BEST_SCHEDULE = {"learning_rate": 2.5e-3, "learning_rate_schedule": "cosine"}
-_BINARISED = {**_BEST_SCHEDULE, "bound_samples": 5000}
-
-# A line of the table: profile, and what differs from it. Each run has a folder of its own.
-VAE_RUNS = {
-    "reference": ("reference", {}),
-    "best schedule": ("reference", _BEST_SCHEDULE),
-    "dynamic": ("reference", {"binarisation": "dynamic", **_BINARISED}),
-    "static": ("reference", {"binarisation": "static", **_BINARISED}),
-    "study": ("study", {}),
-    "study, IWAE": ("study", {"importance_samples": 5}),
-}
-
-# Name of a model: how the settings make it, where an epoch has so many steps.
-DENOISERS = {
-    "KerasBlog": lambda settings, steps: KerasBlog(),
-    "DAE": lambda settings, steps: DAE(settings.hidden_dim, settings.latent_dim),
-    "DCAE": lambda settings, steps: DCAE(settings.filters, settings.code_dim),
-    "DCAE_skip": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True),
-    "VAE": lambda settings, steps: VAE(
-        **{name: getattr(settings, name) for name in ("hidden_dim", "latent_dim", "beta", "hidden_layers", "importance_samples")},
-        warm_up_steps=round(settings.kl_warm_up * steps),
-    ),
-}
-# The DCAE of notebook 3 that invents digits: its model, and what its training changes.
-ALL_LEVELS = {"DCAE_all_levels": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, scaled=True)}
+# How notebook 3 trains the DCAE that invents digits.
 _AT_ALL_LEVELS = {"clip": False, "epochs": Settings().all_levels_epochs, "batch_size": Settings().all_levels_batch_size}
-# A line of samples.csv: the model, and what differs from the defaults.
-INVENTORS = {
-    "plain VAE": ("VAE", {"noise": "none", "run_dir": "runs/study/exercises/plain_VAE_defaults"}),
-    "DCAE at all levels": ("DCAE_all_levels", _AT_ALL_LEVELS),
-    "DCAE at all levels, at length": (
-        "DCAE_all_levels",
-        {
-            **_AT_ALL_LEVELS,
-            **{"filters": 48, "epochs": 20, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"},
-            "run_dir": "runs/study/all_levels",
-        },
-    ),
-}
-SEEDS = (0, 1, 2)
-KERAS_BLOG_AT_LENGTH = {"epochs": 100, "batch_size": 128}  # as its author trained it
-# The strongest model: twice the width, six times the epochs. Batches of 128 in 16 bits halve the time of an epoch where the processor
-# has instructions for them.
-AT_LENGTH = {"filters": 64, "epochs": 64, "batch_size": 128, "learning_rate": 1.5e-3, "precision": "mixed_bfloat16"}
-
-# Notebook, and what an exercise or a sentence in it varies: the model, and what differs from the defaults.
-EXERCISES = [
-    *(("02_dae", "DAE", {"latent_dim": size}) for size in (2, 5, 50, 100, 128)),
-    ("02_dae", "DAE", {"loss": "mean_squared_error"}),
-    *(("02_dae", "DAE", {"noise": "masking", "noise_level": level}) for level in (0.5, 0.2)),
-    *(("03_dcae", "DCAE", {"code_dim": size}) for size in (20, 64)),
-    ("03_dcae", "DCAE", {"filters": 16}),
-    *(("04_vae", "VAE", {"kl_warm_up": float(epochs)}) for epochs in (0, 3, 6)),
-]
-# The DCAE after a short training, by the start of the second convolution in its residual blocks.
-ABLATIONS = {"he_normal": {"epochs": 3}, "zeros": {"epochs": 3}}
-# The VAE, denoising and plain.
-VAE_EXERCISES = ({}, {"beta": 0.1}, {"beta": 4.0}, {"beta": 50.0}, {"importance_samples": 5})
-
-LEVELS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0)  # of Gaussian noise
-KINDS = {"gaussian": 0.5, "salt_and_pepper": 0.3, "masking": 0.5, "speckle": 0.5}  # kind: its level
-# Trained once for each level and kind. The large one for three epochs only: the matrix asks what a training knows, not how long it took.
-SWEPT = {"DAE": {}, "DCAE_skip": {"epochs": 3}}
-
-# Training images that networks and memory know: epochs, so that all networks take about 3,200 gradient steps.
-KNOWN = {1000: 100, 10_000: 10, 55_000: 2}
-LEFT_OUT, KNOWN_WITHOUT = 9, 10_000  # this digit is left out once, of so many images
 WINDOWS, LOCAL_TEMPERATURES = (5, 7, 9), (1.0, 1.5, 2.0)
 # Images, for what takes long: test images of the local mean, of moved ones, and validation images to choose window and temperature on.
 LOCAL_TESTS, MOVED_TESTS, CHOOSING = 1000, 300, 50
 
 
-def run(only=(), refresh=False):
-    """Run the studies, skip what is done, and write their tables.
+def run(only=(), refresh=False, cores=1, serial=False):
+    """Do the sweeps of the studies, of which what is done is skipped, and write their tables.
 
     Args:
         only: names in `STUDIES`; empty: all.
         refresh: train nothing; lines of runs that are there replace those in the tables, the others stay.
+        cores: runs at once; more than one spoils the tables' minutes.
+        serial: without the engine, in this process.
 
     Returns:
         The folder of the tables, `notebooks/tables` in the course folder.
 
     Raises:
-        CourseError, SettingsError, DataError, TrainingError: as in `course.run`.
+        TrainingError: runs failed; their tables are not written.
+        SweepError, CourseError, SettingsError, DataError: as in `sweep.run`.
     """
     for name in only:
         if name not in STUDIES:
@@ -111,7 +45,15 @@ def run(only=(), refresh=False):
     tables = course_folder() / "notebooks" / "tables"
     tables.mkdir(exist_ok=True)
     for name in only or STUDIES:
-        for table, lines in STUDIES[name](refresh).items():
+        if refresh:
+            chosen = sweep.read(name)
+        else:
+            chosen, failed = sweep.run(name, cores, serial=serial)
+            if failed:
+                messages = (f"{run} failed: {message}" for run, message in failed.items())
+                raise TrainingError("\n".join([f"of the study {name}", *messages, f"their logs: {chosen.folder / 'logs'}"]))
+        records = [(run, record_of(run.model, run.settings, run.tests)) for run in chosen.runs.values()]
+        for table, lines in STUDIES[name]([each for each in records if each[-1]], refresh).items():
             if refresh:
                 lines = _merged(read_table(tables / table) if (tables / table).is_file() else [], lines)
             if lines:
@@ -128,13 +70,18 @@ def _merged(old, new):
     return [{column: line.get(column, "") for column in columns} for line in lines]
 
 
-def run_seeds(refresh):
-    """Train each denoiser with each seed, and two at length: the lines of `denoisers.csv`. Seed 0 is the course's own run."""
-    runs = [(name, name, {"seed": seed} | ({"run_dir": f"runs/study/seed_{seed}"} if seed else {})) for seed in SEEDS for name in DENOISERS]
-    for name, changes in (("KerasBlog", KERAS_BLOG_AT_LENGTH), ("DCAE_skip", AT_LENGTH)):
-        runs.append((f"{name} at length", name, {"run_dir": "runs/study/at_length", **changes}))
-    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, name, changes in runs]
-    return {"denoisers.csv": [denoiser_line(*each) for each in records if each[-1]]}
+def _of_the_notebooks(names, refresh, **changes):
+    """Names of models and the records of the notebooks' own trainings, in runs/full; those that are not there are trained, or left out."""
+    records = [(name, finished(name, Settings(**changes), refresh=refresh)) for name in names]
+    return [each for each in records if each[-1]]
+
+
+def denoisers(runs, refresh):
+    """The lines of `denoisers.csv`: the notebooks' own runs have seed 0."""
+    own = [denoiser_line(name, name, record) for name, record in _of_the_notebooks(DENOISERS, refresh)]
+    lines = own + [denoiser_line(f"{run.model} {run.group}".strip(), run.model, record) for run, record in runs]
+    order = [*DENOISERS]
+    return {"denoisers.csv": sorted(lines, key=lambda line: ("length" in line["method"], line["seed"], order.index(line["model"])))}
 
 
 def denoiser_line(label, name, record):
@@ -166,28 +113,20 @@ def origin(record):
     return {"commit": record["commit"], "machine": record["machine"], "versions": versions}
 
 
-def run_exercises(refresh):
-    """Make every variation that an exercise or a sentence of a notebook speaks of, else at the defaults: the lines of `exercises.csv`."""
-    records = [("02_dae", "DAE", {}, finished("DAE", Settings(), refresh=refresh))]
-    records += [("03_dcae", name, {}, finished(name, Settings(), refresh=refresh)) for name in ("DCAE", "DCAE_skip")]
-    for notebook, name, changes in EXERCISES:
-        # What was trained on other masking is asked about masking of one level.
-        tests = [("masking", 0.5)] if changes.get("noise") == "masking" else []
-        settings = Settings(run_dir=f"runs/study/exercises/{_label(changes)}", **changes)
-        records.append((notebook, name, changes, finished(name, settings, tests, refresh=refresh)))
-    for start, changes in ABLATIONS.items():
-        settings = Settings(run_dir=f"runs/study/exercises/start_{start}", **changes)
-        record = finished("DCAE", settings, prepare=functools.partial(_start_blocks, start), refresh=refresh)
-        records.append(("03_dcae", "DCAE", {"block start": start, **changes}, record))
-    for changes in VAE_EXERCISES:
-        for noise, kind in (("gaussian", "denoising VAE"), ("none", "plain VAE")):
-            settings = Settings(run_dir=f"runs/study/exercises/{kind.replace(' ', '_')}_{_label(changes)}", noise=noise, **changes)
-            records.append(("04_vae", kind, changes, finished("VAE", settings, refresh=refresh)))
-    return {"exercises.csv": [exercise_line(*each) for each in records if each[-1]]}
-
-
-def _label(changes):
-    return "_".join(str(part) for pair in changes.items() for part in pair) or "defaults"
+def exercises(runs, refresh):
+    """The lines of `exercises.csv`: every variation that an exercise or a sentence of a notebook speaks of, all else at the defaults."""
+    notebooks = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "VAE": "04_vae"}
+    lines = [exercise_line(notebooks[name], name, {}, record) for name, record in _of_the_notebooks(("DAE", "DCAE", "DCAE_skip"), refresh)]
+    for run, record in runs:
+        model, _, start = run.model.partition("_start_")
+        name, changes = model, run.given | run.varied
+        changes.pop("model", None)
+        if start:
+            changes = {"block start": start} | changes
+        if "noise" in changes and model == "VAE":
+            name = "plain VAE" if changes.pop("noise") == "none" else "denoising VAE"
+        lines.append(exercise_line(notebooks[model], name, changes, record))
+    return {"exercises.csv": lines}
 
 
 def exercise_line(notebook, name, changes, record):
@@ -218,32 +157,15 @@ def exercise_line(notebook, name, changes, record):
     }
 
 
-def _start_blocks(start, model):
-    """Give the second convolution of every residual block the weights that an initialiser makes."""
-    for part in (model.encoder, model.decoder):
-        for layer in part.layers:
-            if isinstance(layer, ResidualBlock):
-                layer.second.kernel.assign(keras.initializers.get(start)(layer.second.kernel.shape))
-
-
-def run_noise(refresh):
-    """Train DAE and DCAE_skip, and fit the linear filter, at each level, blind, and on each kind of noise: the lines of `noise.csv`."""
-    trainings = [{"noise_level": level} for level in LEVELS]
-    trainings += [{"noise": kind, "noise_level": level} for kind, level in KINDS.items() if kind != "gaussian"]
-    trainings += [{"blind": True}]
-    tests = [("gaussian", level) for level in LEVELS] + [test for test in KINDS.items() if test[0] != "gaussian"]
+def noise(runs, refresh):
+    """The lines of `noise.csv`: DAE, DCAE_skip and the linear filter by the noise that they learned on, tested on all."""
     lines = []
-    for training in trainings:
-        label = "_".join(str(value) for value in training.values()) if "blind" not in training else "blind"
-        for name, changes in SWEPT.items():
-            settings = Settings(run_dir=f"runs/study/noise_{label}", **training, **changes)
-            record = finished(name, settings, tests, refresh=refresh)
-            if record:
-                lines += [{"method": name, **line, **origin(record)} for line in noise_lines(settings, record["elsewhere"])]
-        if not settings.blind and not refresh:
-            elsewhere = noise_lines(settings, _linear_filter_elsewhere(settings, tests))
-            lines += [{"method": "linear filter", **line, **origin(provenance())} for line in elsewhere]
-    return {"noise.csv": lines}
+    for run, record in runs:
+        lines += [{"method": run.model, **line, **origin(record)} for line in noise_lines(run.settings, record["elsewhere"])]
+        if run.model == "DAE" and not run.settings.blind and not refresh:
+            scores = linear_filter_elsewhere(run.settings, run.tests)
+            lines += [{"method": "linear filter", **line, **origin(provenance())} for line in noise_lines(run.settings, scores)]
+    return {"noise.csv": sorted(lines, key=lambda line: ("DAE", "DCAE_skip", "linear filter").index(line["method"]))}
 
 
 def noise_lines(settings, elsewhere):
@@ -261,38 +183,56 @@ def noise_lines(settings, elsewhere):
     ]
 
 
-def run_memory(refresh):
-    """Let training images themselves denoise, and networks that learned from as many: the lines of `memory.csv`."""
+def linear_filter_elsewhere(settings, tests):
+    """What a linear filter that was fitted on the settings' noise scores on other noises: as `trainings.elsewhere`."""
+    images = load(settings)
+    clean = images.train.astype(np.float32) / 255
+    noisy = add_noise(clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
+    return elsewhere(LinearFilter(noisy, clean), images.test, settings, tests)
+
+
+def memory(runs, refresh):
+    """The lines of `memory.csv`: training images that denoise by themselves, and networks that learned from as many."""
+    sets = {}
+    for run, _ in runs:
+        sets.setdefault((run.settings.train_images, run.left_out), {})[run.model] = run
+    all_of_them = max((count for count, _ in sets), default=0)
+    compared = [count for count, left_out in sets if left_out is not None]
     lines = []
-    for count, without in [*((count, None) for count in KNOWN), (KNOWN_WITHOUT, LEFT_OUT)]:
-        folder = f"runs/study/memory_{count}" + ("" if without is None else f"_without_{without}")
-        settings = Settings(run_dir=folder, train_images=count, validation_images=1000, epochs=KNOWN[count])
-        found = settings.run_path / "memory.json"
+    for (count, left_out), networks in sets.items():
+        about = f"{count:,} images" + ("" if left_out is None else f" without {left_out}")
+        found = sweep.read("memory").folder / f"{about.replace(',', '').replace(' ', '_')}.json"
         if not found.is_file() and not refresh:
-            print(f"memory of {count:,} images, {'' if without is None else f'no {without}, '}into {folder}:", flush=True)
-            made = memory_lines(settings, without)
-            found.parent.mkdir(parents=True, exist_ok=True)
+            print(f"memory of {about}:", flush=True)
+            digit = max((left for _, left in sets if left is not None), default=None) if count in compared else None
+            made = memory_lines(networks, digit, moved=count == all_of_them)
             replace_file(found, lambda path, made=made: path.write_text(json.dumps(made, indent=1), encoding="utf-8"))
         lines += json.loads(found.read_text(encoding="utf-8")) if found.is_file() else []
     return {"memory.csv": lines}
 
 
-def memory_lines(settings, without=None):
-    """The lines of memory.csv about one set of training images: DAE, DCAE, and the posterior mean, exact, tempered and local."""
-    images = _without(load(settings), without)
+def memory_lines(networks, digit=None, moved=False):
+    """The lines of memory.csv about one set of training images: DAE, DCAE, and the posterior mean, exact, tempered and local.
+
+    Args:
+        networks: name of a network to the `sweep.Run` that has trained it; all of the same images.
+        digit: test it apart from the others.
+        moved: test on images moved by a pixel or two as well.
+    """
+    settings, left_out = next((run.settings, run.left_out) for run in networks.values())
+    images = without(load(settings), left_out)
     noisy, clean = evaluation_pair(images.test, settings)
-    left = images.test_labels == LEFT_OUT
     tests = {"test images": (noisy, clean)}
-    if settings.train_images == KNOWN_WITHOUT:
-        tests |= {f"only {LEFT_OUT}": (noisy[left], clean[left]), f"all but {LEFT_OUT}": (noisy[~left], clean[~left])}
-    if settings.train_images == max(KNOWN):
+    if digit is not None:
+        apart = images.test_labels == digit
+        tests |= {f"only {digit}": (noisy[apart], clean[apart]), f"all but {digit}": (noisy[~apart], clean[~apart])}
+    if moved:
         for shift in (0, 1, 2):
             tests[f"moved by {shift}"] = tuple(np.roll(batch[:MOVED_TESTS], shift, axis=2) for batch in (noisy, clean))
 
     methods = {}
-    for name in ("DAE", "DCAE"):
-        finished(name, settings, without=without)
-        model = load_checkpoint(settings.run_path / "checkpoints" / f"{name}.keras")
+    for name, run in networks.items():
+        model = load_checkpoint(run.settings.run_path / "checkpoints" / f"{name}.keras")
         methods[name] = functools.partial(model.predict, batch_size=1000, verbose=0)
     world = images.train, *(batch[:CHOOSING] for batch in evaluation_pair(images.validation, settings))
     noise = settings.noise, settings.noise_level, settings.clip
@@ -310,8 +250,8 @@ def memory_lines(settings, without=None):
                 {
                     "method": name,
                     "training images": settings.train_images,
-                    "left out": "" if without is None else without,
-                    "epochs": settings.epochs if name in DENOISERS else "",
+                    "left out": "" if left_out is None else left_out,
+                    "epochs": networks[name].settings.epochs if name in networks else "",
                     "window": getattr(method, "window", None) or "",
                     "temperature": getattr(method, "temperature", ""),
                     "tested on": test,
@@ -323,115 +263,16 @@ def memory_lines(settings, without=None):
     return lines
 
 
-def _without(images, digit):
-    """The data without the training and validation images of a digit; as they are where it is None."""
-    if digit is None:
-        return images
-    kept, checked = images.train_labels != digit, images.validation_labels != digit
-    return images._replace(
-        train=images.train[kept],
-        train_labels=images.train_labels[kept],
-        validation=images.validation[checked],
-        validation_labels=images.validation_labels[checked],
-    )
-
-
-def finished(name, settings, tests=(), prepare=None, refresh=False, without=None):
-    """The metrics.json of a denoiser with these settings: as it is where the run folder has it, else after training it.
-
-    Args:
-        name: in `DENOISERS` or `ALL_LEVELS`.
-        settings: of the training, and of the run folder.
-        tests: pairs of a noise and a level, on which to measure besides; stored under `elsewhere`.
-        prepare: a function that changes the new model's weights before its training.
-        refresh: train nothing, and return None where it would have to be trained.
-        without: a digit that is left out of training and validation; not part of the settings, so give it a run folder of its own.
-    """
-    record_file = settings.run_path / f"{name}_test" / "metrics.json"
-    if record_file.is_file():
-        record = read_metrics(settings.run_path, name)
-        if record["settings"] == settings.as_dict() and "validation_psnr" in record:
-            if not refresh:
-                print(f"{name} in {settings.run_dir}: done before with the same parameters", flush=True)
-            return record
-    if refresh:
-        return None
-    print(f"{name} into {settings.run_dir}:", flush=True)
-    set_up(settings)
-    images = _without(load(settings), without)
-    ends = (settings.lowest_level, settings.highest_level) if name in ALL_LEVELS else None
-    pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings, ends)
-    model = (DENOISERS | ALL_LEVELS)[name](settings, len(pairs))
-    if prepare:
-        prepare(model)
-    level = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1) if ends else None
-    validation = evaluation_pair(images.validation, settings, level=level)
-    model, history = train(model, pairs, validation, settings, name)
-    noisy, clean = evaluation_pair(images.test, settings)
-    restore = functools.partial(model.predict, batch_size=1000, verbose=0)
-    restored = restore(noisy)
-    scores = metrics.measure(clean, restored) | {"validation_psnr": float(metrics.psnr(validation[1], restore(validation[0])).mean())}
-    if isinstance(model, VAE):
-        scores |= _as_a_generative_model(model, noisy, clean, images, settings)
-    if tests:
-        scores["elsewhere"] = _elsewhere(restore, images.test, settings, tests)
-    save_results(model, settings, {"origin": clean, "noisy": noisy, "reconstructed": restored}, scores, history, name)
-    return read_metrics(settings.run_path, name)
-
-
-def _elsewhere(method, images, settings, tests):
-    scores = []
-    for noise, level in tests:
-        noisy, clean = evaluation_pair(images, settings, noise, level)
-        restored = method(noisy)
-        psnr, ssim = (float(np.mean(measure(clean, restored))) for measure in (metrics.psnr, metrics.ssim))
-        scores.append({"noise": noise, "level": level, "psnr": psnr, "ssim": ssim})
-    return scores
-
-
-def _linear_filter_elsewhere(settings, tests):
-    images = load(settings)
-    clean = images.train.astype(np.float32) / 255
-    noisy = add_noise(clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
-    return _elsewhere(LinearFilter(noisy, clean), images.test, settings, tests)
-
-
-def _as_a_generative_model(model, seen, explained, images, settings):
-    """The scores of a VAE that notebook 4 measures: losses, active units, and of a plain one its bounds and the samples' distance."""
-    scores = model.evaluate(seen, explained, batch_size=500, verbose=0, return_dict=True)
-    scores["active_units"] = generative.active_units(model.encoder.predict(seen, batch_size=1000, verbose=0)[0])
-    if settings.noise == "none":
-        for samples in sorted({1, 50, settings.bound_samples}):
-            bound = generative.importance_weighted_bound(model, seen, explained, samples, settings.seed)
-            scores[f"bound_{samples}"] = -float(bound.mean())
-    if settings.binarisation == "none":
-        # The judge depends on the data and the seed alone: one for all runs.
-        features = _features(replace(Settings(), **{key: getattr(settings, key) for key in ("dataset", "data_dir", "data_seed", "seed")}))
-        samples = model.generate(len(explained), seed=settings.seed).numpy()
-        scores["frechet_distance"] = generative.frechet_distance(features(samples), features(explained))
-    return scores
-
-
-@functools.cache
-def _features(settings):
-    """The feature space of notebook 4's Fréchet distance: a function of images, from a classifier trained on clean ones."""
-    images = load(settings)
-    set_up(settings)
-    classifier = digit_classifier()
-    classifier.fit(images.train.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=5, verbose=0)
-    features = keras.Model(classifier.inputs, classifier.get_layer("features").output)
-    return functools.partial(features.predict, batch_size=1000, verbose=0)
-
-
-def run_samples(refresh):
-    """Train the inventors, draw with each as many images as there are test images, and judge these: the lines of `samples.csv`."""
-    records = [(label, name, finished(name, Settings(**changes), refresh=refresh)) for label, (name, changes) in INVENTORS.items()]
-    records = [each for each in records if each[-1]]
+def samples(runs, refresh):
+    """The lines of `samples.csv`: each inventor draws as many images as there are test images, and these are judged."""
+    own = [("DCAE at all levels", name, record) for name, record in _of_the_notebooks(["DCAE_all_levels"], refresh, **_AT_ALL_LEVELS)]
+    records = [(run.group, run.model, record) for run, record in runs]
+    records = [each for each in records if each[1] == "VAE"] + own + [each for each in records if each[1] != "VAE"]
     if not records:
         return {"samples.csv": []}
     images = load(Settings())
     count = len(images.test)
-    judge = _features(Settings())
+    judge = judge_features(Settings())
     judged = judge(images.test.astype(np.float32) / 255)
 
     def line(label, batch, record):
@@ -459,16 +300,13 @@ def run_samples(refresh):
     return {"samples.csv": lines}
 
 
-def run_vae(refresh):
-    """Train and measure a VAE for each line of `VAE_RUNS`: the lines of `vae_bounds.csv` and `vae_curves.csv`."""
-    bounds, curves = [], []
-    for label, (profile, changes) in VAE_RUNS.items():
-        run_dir = "runs/study/" + label.replace(", ", "_").replace(" ", "_").lower()
-        settings = course.checked_settings(profile, ["04_vae"], {**changes, "run_dir": run_dir})["04_vae"]
-        if record := finished("VAE", settings, refresh=refresh):
-            bounds.append(bounds_line(label, record))
-            curves += curve_lines(label, settings.run_path) if profile == "study" else []
-    return {"vae_bounds.csv": bounds, "vae_curves.csv": curves}
+def vae(runs, refresh):
+    """The lines of `vae_bounds.csv` and `vae_curves.csv`: a VAE for each protocol."""
+    long = [run for run, _ in runs if run.profile == "study"]
+    return {
+        "vae_bounds.csv": [bounds_line(run.group, record) for run, record in runs],
+        "vae_curves.csv": [line for run in long for line in curve_lines(run.group, run.settings.run_path)],
+    }
 
 
 def bounds_line(label, record):
@@ -499,11 +337,5 @@ def curve_lines(label, folder):
         yield {"run": label, "epoch": epoch, "minutes": f"{minutes:.3f}", "nats": f"{float(row['val_loss']):.3f}"}
 
 
-STUDIES = {
-    "seeds": run_seeds,
-    "exercises": run_exercises,
-    "noise": run_noise,
-    "vae": run_vae,
-    "samples": run_samples,
-    "memory": run_memory,
-}
+# Name of a study, which is that of its sweep: what makes its tables, file name to lines, from pairs of a run and its metrics.json.
+STUDIES = {"seeds": denoisers, "exercises": exercises, "noise": noise, "vae": vae, "samples": samples, "memory": memory}

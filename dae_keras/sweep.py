@@ -29,7 +29,8 @@ from dae_keras import locks
 from dae_keras.faults import one_line
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
 
-_KEYS = ("model", "notebook", "profile", "set", "vary", "seeds", "batch", "keep", "memory_mb")
+_OF_A_GROUP = ("name", "model", "notebook", "profile", "set", "vary", "seeds", "tests", "left_out")
+_OF_THE_FILE = ("groups", "batch", "keep", "memory_mb")
 _OF_EACH_RUN = ("run_dir", "load_model_path")  # paths: a run that shared them would not be its own
 _LOOK = 0.5  # seconds between two looks at what has ended
 _PATIENCE = 30  # seconds that the engine gets to end its jobs
@@ -45,11 +46,15 @@ class Run:
     """One run of a sweep: its name, what it trains, its settings, and what the sweep varies in them."""
 
     name: str
-    model: str  # of study.DENOISERS; empty: the whole notebook
+    group: str  # the name of its group in the file; empty: it has none
+    model: str  # of trainings.MODELS; empty: the whole notebook
     notebook: str
     profile: str
     settings: Settings
+    given: dict  # what `set` says
     varied: dict
+    tests: list  # on which noises it is measured besides: pairs of kind and level
+    left_out: int | None  # a digit that is in no training image
 
     def as_dict(self):
         """Ready for JSON."""
@@ -61,7 +66,6 @@ class Sweep:
     """A checked sweep file."""
 
     name: str
-    profile: str
     runs: dict  # name: Run
     batch: int  # runs that one job does, one after the other
     keep: str  # "models", or "results" alone
@@ -99,60 +103,96 @@ def read(name):
     file = folder / f"{name}.yaml"
     try:
         values = course.read_parameters(file)
-        check_names(values, _KEYS)
         return _checked(name, values)
     except (SettingsError, course.CourseError) as error:
         raise type(error)(f"{file.relative_to(course_folder())}: {error}") from error
 
 
 def _checked(name, values):
-    models, notebook = _what(values)
-    profile = values.get("profile", "full")
-    grids = values.get("vary", {})
-    grids = grids if isinstance(grids, list) else [grids]
-    always = _mapping("set", values.get("set", {}))
-    seeds = _list("seeds", values["seeds"]) if "seeds" in values else None
+    check_names(values, (*_OF_A_GROUP, *_OF_THE_FILE))
     sweep = Sweep(
         name=name,
-        profile=profile,
         runs={},
         batch=_whole("batch", values.get("batch", 1)),
         keep=_one_of("keep", values.get("keep", "models"), ("models", "results")),
         memory_mb=_whole("memory_mb", values.get("memory_mb", 2000)),
     )
-    if notebook and sweep.keep == "results":
-        raise SettingsError("keep = 'results': is for models; a notebook's run is its folder")
-    for model, grid in itertools.product(models, grids):
-        base, known = _base(profile, _maker(model) or notebook)
-        grid = {key: _list(f"vary: {key}", each) for key, each in _mapping("vary", grid).items()}
-        _check_own("set", always, known)
-        _check_own("vary", grid, known)
-        if both := set(grid) & set(always) or (set(grid) | set(always)) & ({"seed"} if seeds else set()):
-            raise SettingsError(f"{', '.join(sorted(both))}: is given twice, in two of set, vary and seeds")
-        grid |= {"seed": seeds} if seeds else {}
-        for choice in itertools.product(*grid.values()):
-            run = _run(sweep, model, _maker(model) or notebook, base, always, dict(zip(grid, choice, strict=True)), len(models) > 1)
-            sweep.runs.setdefault(run.name, run)
+    shared = {key: value for key, value in values.items() if key in _OF_A_GROUP}
+    groups = [_group(shared, each) for each in (_list("groups", values["groups"]) if "groups" in values else [{}])]
+    several = len({model for group in groups for model in group["models"]}) > 1
+    for group in groups:
+        if not group["models"][0] and sweep.keep == "results":
+            raise SettingsError("keep = 'results': is for models; a notebook's run is its folder")
+        for run in _runs(name, group, several):
+            if run.as_dict() != sweep.runs.setdefault(run.name, run).as_dict():
+                raise SettingsError(f"two different runs are called {run.name}: give their groups names, such as name: at length")
     return sweep
+
+
+def _group(shared, group):
+    """What a group of the file says, with what the file says for all of them."""
+    check_names(_mapping("groups", group), _OF_A_GROUP)
+    values = {**shared, **group}
+    values["set"] = {**_mapping("set", shared.get("set", {})), **_mapping("set", group.get("set", {}))}
+    if not isinstance(values.get("name", ""), str):
+        raise SettingsError(f"name = {values['name']!r}: must be text")
+    models, notebook = _what(values)
+    if notebook and ("tests" in values or "left_out" in values):
+        raise SettingsError("tests and left_out: are for models; a notebook has its own")
+    return {
+        **{key: values.get(key, default) for key, default in (("name", ""), ("profile", "full"), ("set", {}))},
+        "models": models,
+        "notebook": notebook,
+        "grids": values["vary"] if isinstance(values.get("vary"), list) else [values.get("vary", {})],
+        "seeds": _list("seeds", values["seeds"]) if "seeds" in values else None,
+        "tests": _tests(values.get("tests", {})),
+        "left_out": _one_of("left_out", values["left_out"], range(10)) if "left_out" in values else None,
+    }
 
 
 def _what(values):
     """The models, or [""] and the notebook."""
-    from dae_keras import study, training
+    from dae_keras import training, trainings
 
     if ("model" in values) == ("notebook" in values):
         raise SettingsError("say either model: NAME (or a list of them), to train and measure it, or notebook: NAME, to run it whole")
     if "notebook" in values:
         return [""], _one_of("notebook", values["notebook"], sorted(set(training.MAKERS.values())))
     models = values["model"] if isinstance(values["model"], list) and values["model"] else [values["model"]]
-    return [_one_of("model", each, study.DENOISERS) for each in models], None
+    return [_one_of("model", each, trainings.MODELS) for each in models], None
+
+
+def _tests(values):
+    """Pairs of a kind of noise and a level."""
+    pairs = [[kind, level] for kind, levels in _mapping("tests", values).items() for level in _list(f"tests: {kind}", levels)]
+    for kind, level in pairs:
+        try:
+            Settings.from_parameters({"noise": kind, "noise_level": level})
+        except SettingsError as error:
+            raise SettingsError(f"tests: {error}") from error
+    return [[kind, float(level)] for kind, level in pairs]
+
+
+def _runs(sweep, group, several):
+    """The runs of a group: every choice of the values that vary, for each model."""
+    for model, grid in itertools.product(group["models"], group["grids"]):
+        notebook = _maker(model) or group["notebook"]
+        base, known = _base(group["profile"], notebook)
+        grid = {key: _list(f"vary: {key}", each) for key, each in _mapping("vary", grid).items()}
+        _check_own("set", group["set"], known)
+        _check_own("vary", grid, known)
+        if both := set(grid) & set(group["set"]) or (set(grid) | set(group["set"])) & ({"seed"} if group["seeds"] else set()):
+            raise SettingsError(f"{', '.join(sorted(both))}: is given twice, in two of set, vary and seeds")
+        grid |= {"seed": group["seeds"]} if group["seeds"] else {}
+        for choice in itertools.product(*grid.values()):
+            yield _run(sweep, group, model if several else "", base, dict(zip(grid, choice, strict=True)), model, notebook)
 
 
 def _maker(model):
     """The notebook from whose file in a profile a model takes its parameters."""
     from dae_keras import training
 
-    return training.MAKERS.get(model, "02_dae") if model else ""
+    return next((notebook for name, notebook in training.MAKERS.items() if model.startswith(name)), "02_dae") if model else ""
 
 
 def _base(profile, notebook):
@@ -164,21 +204,25 @@ def _base(profile, notebook):
     return base, list(course.notebook_parameters(course_folder() / "notebooks" / f"{notebook}.ipynb"))
 
 
-def _run(sweep, model, notebook, base, always, choice, several):
+def _run(sweep, group, called, base, choice, model, notebook):
     said = ", ".join(f"{key} = {value!r}" for key, value in choice.items())
     try:
-        settings = Settings.from_parameters({**base.as_dict(), **always, **choice, "run_dir": "runs/sweeps"})
+        settings = Settings.from_parameters({**base.as_dict(), **group["set"], **choice, "run_dir": "runs/sweeps"})
         varied = {key: getattr(settings, key) for key in choice}
-        name = _name(model if several else "", varied)
-        settings = replace(settings, run_dir=f"runs/sweeps/{sweep.name}/{name}")
+        parts = [group["name"].replace(", ", "_").replace(" ", "_"), called]
+        parts += [] if group["left_out"] is None else [f"without_{group['left_out']}"]
+        name = _name([part for part in parts if part], varied)
+        settings = replace(settings, run_dir=f"runs/sweeps/{sweep}/{name}")
     except SettingsError as error:
         raise SettingsError(f"{error}" + (f" (in the run {said})" if said else "")) from error
-    return Run(name, model, notebook, sweep.profile, settings, ({"model": model} if several else {}) | varied)
+    varied = ({"model": called} if called else {}) | varied
+    given = {key: getattr(settings, key) for key in group["set"]}
+    return Run(name, group["name"], model, notebook, group["profile"], settings, given, varied, group["tests"], group["left_out"])
 
 
-def _name(model, varied):
+def _name(parts, varied):
     """The run's name, which is that of its folder: by what it varies, so that it stays when the file gets more values."""
-    name = "-".join([*([model] if model else []), *(f"{key}_{value}" for key, value in varied.items())]) or "run"
+    name = "-".join([*parts, *(f"{key}_{value}" for key, value in varied.items())]) or "run"
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
     if safe == name and len(name) <= _LONGEST_ID:
         return name
@@ -215,8 +259,8 @@ def _whole(where, value):
 
 
 def _one_of(where, value, known):
-    if value not in tuple(known):
-        raise SettingsError(f"{where} = {value!r}: must be one of {', '.join(known)}")
+    if value not in tuple(known) or isinstance(value, bool):
+        raise SettingsError(f"{where} = {value!r}: must be one of {', '.join(map(str, known))}")
     return value
 
 
@@ -264,7 +308,7 @@ def run(name, cores=None, on="", serial=False):
 def _is_done(file, run):
     with contextlib.suppress(OSError, ValueError, TypeError):
         record = json.loads(file.read_text(encoding="utf-8"))
-        return not record["error"] and all(record[key] == run[key] for key in ("model", "notebook", "settings"))
+        return not record["error"] and all(record.get(key) == run[key] for key in ("model", "notebook", "settings", "tests", "left_out"))
     return False
 
 
@@ -441,7 +485,7 @@ def _train(run, keep):
     """Train and measure one model."""
     import keras
 
-    from dae_keras import study
+    from dae_keras import trainings
 
     keras.utils.clear_session()
     settings = Settings(**run["settings"])
@@ -451,8 +495,13 @@ def _train(run, keep):
             settings = replace(
                 settings, run_dir=stack.enter_context(tempfile.TemporaryDirectory(prefix="dae-keras-", ignore_cleanup_errors=True))
             )
-        record = study.finished(run["model"], settings)
-    return _numbers(record), sum(record["epoch_seconds"])
+        record = trainings.finished(run["model"], settings, run["tests"], run["left_out"])
+    besides = {
+        f"{metric} at {test['noise']} {test['level']:g}": test[metric]
+        for test in record.get("elsewhere", [])
+        for metric in ("psnr", "ssim")
+    }
+    return _numbers(record) | besides, sum(record["epoch_seconds"])
 
 
 def _execute(run, keep):

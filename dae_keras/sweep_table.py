@@ -10,6 +10,7 @@ from dae_keras.training import replace_file
 
 _SHOWN = 10  # best runs in the report
 _MOST_CURVES = 6  # in one plot
+_OF_A_GROUP = ("group", "left_out")
 _NOT_ENDED = "its process ended without a result: for lack of memory, or stopped from outside"
 
 
@@ -43,10 +44,13 @@ def table(records):
     records = list(records)
     varied = _keys(record["varied"] for record in records)
     metrics = _keys(record["metrics"] for record in records)
+    # What sets groups of the file apart, where something does.
+    apart = [key for key in _OF_A_GROUP if any(record[key] != records[0][key] for record in records)]
     return [
         {
             "run": record["name"],
             "trained": record["model"] or record["notebook"],
+            **{key: record[key] for key in apart},
             "seed": record["settings"]["seed"],
             **{key: record["varied"].get(key, record["settings"].get(key)) for key in varied if key not in ("seed", "model")},
             **{key: record["metrics"].get(key) for key in metrics},
@@ -129,7 +133,7 @@ def _parameters_of(rows):
     """The columns that say what a run was: what it trained, its seed, and the parameters that the sweep varies."""
     from dae_keras.settings import Settings
 
-    return [key for key in rows[0] if key == "trained" or key in Settings.__dataclass_fields__]
+    return [key for key in rows[0] if key in ("trained", *_OF_A_GROUP) or key in Settings.__dataclass_fields__]
 
 
 def _groups(rows, parameters):

@@ -74,7 +74,7 @@ from functools import partial
 import dae_keras  # noqa: F401  first: it keeps TensorFlow's start-up messages out of the notebook
 import keras
 import numpy as np
-from dae_keras import DAE, DCAE, VAE, baselines, metrics, plots
+from dae_keras import DAE, DCAE, VAE, baselines, metrics, plots, sweep
 from dae_keras.baselines import LinearFilter, median
 from dae_keras.data import load
 from dae_keras.generative import frechet_distance
@@ -84,7 +84,6 @@ from dae_keras.play import NoiseLab, live
 from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
 from dae_keras.sampling import falling_levels, sample, walk
 from dae_keras.settings import Settings, course_folder
-from dae_keras.study import AT_LENGTH, KERAS_BLOG_AT_LENGTH, SWEPT
 from dae_keras.training import TrainingError, load_checkpoint, set_up, steps_at_once
 from IPython.display import Markdown, display
 from scipy.stats import bootstrap
@@ -311,8 +310,9 @@ show_table(
 # Another seed means different initial weights, a different order of the images and different training noise. The data, the split and the noise of the
 # test images stay the same (`data_seed`). Each network was trained with three seeds, and so was the best-known public rival, the
 # **convolutional autoencoder of the Keras blog** (Chollet 2016), with this course's noise, ten epochs and schedule. The DCAE with skips was also
-# trained **at length**, for 64<!--=AT_LENGTH["epochs"]--> epochs at twice<!--?AT_LENGTH["filters"] == 2 * Settings().filters--> the width. To save time, that
-# training differs in more: batches of 128<!--=AT_LENGTH["batch_size"]-->, a learning rate of 0.0015<!--=AT_LENGTH["learning_rate"]:.4f-->, and 16-bit
+# trained **at length**, for 64<!--=at_length["DCAE_skip"]["epochs"]--> epochs at twice<!--?at_length["DCAE_skip"]["filters"] == 2 * Settings().filters--> the
+# width. To save time, that training differs in more: batches of 128<!--=at_length["DCAE_skip"]["batch_size"]-->, a learning rate of
+# 0.0015<!--=at_length["DCAE_skip"]["learning_rate"]:.4f-->, and 16-bit
 # arithmetic (`mixed_bfloat16`), which is fast only on processors that have instructions for it. The Keras blog's network, too, was trained as long as its author
 # did.
 #
@@ -323,7 +323,8 @@ show_table(
 if settings.dataset != "mnist":
     print(f"Note: the tables of the study are of MNIST, not of {settings.dataset}.")
 tables = course_folder() / "notebooks" / "tables"
-print(f"at length, KerasBlog: {KERAS_BLOG_AT_LENGTH}; DCAE_skip: {AT_LENGTH}")
+at_length = {run.model: run.given for run in sweep.read("seeds").runs.values() if run.group == "at length"}
+print("at length:", at_length)
 trainings = {}
 for line in read_table(tables / "denoisers.csv"):
     trainings.setdefault(line["method"], []).append(line)
@@ -362,7 +363,7 @@ show_table(
 # 1.43<!--=mean("denoisers", "PSNR", method="KerasBlog") - mean("denoisers", "PSNR", method="DAE"):.2f--> dB better. But its code has
 # 1,568<!--=int(value("denoisers", "code size", method="KerasBlog", seed=0))--> values for an image of 784 pixels. The DCAE after ten epochs is
 # 0.74<!--=mean("denoisers", "PSNR", method="DCAE") - mean("denoisers", "PSNR", method="KerasBlog"):.2f--> dB better than the Keras blog's, through a code of 128. Its author
-# trained it for longer, 100<!--=KERAS_BLOG_AT_LENGTH["epochs"]--> epochs in batches of 128<!--=KERAS_BLOG_AT_LENGTH["batch_size"]-->. So trained it reaches
+# trained it for longer, 100<!--=at_length["KerasBlog"]["epochs"]--> epochs in batches of 128<!--=at_length["KerasBlog"]["batch_size"]-->. So trained it reaches
 # 20.49<!--=value("denoisers", "PSNR", method="KerasBlog at length"):.2f--> dB, still below the DCAE's ten epochs<!--?mean("denoisers", "PSNR", method="DCAE") - value("denoisers", "PSNR", method="KerasBlog at length") > 0.05-->.
 #
 # At length, with three times<!--?2.5 < value("denoisers", "weights", method="DCAE_skip at length") / weights["DCAE_skip"] < 3.5--> the weights, the DCAE with skips
@@ -950,14 +951,15 @@ for name, psnr in at_lowest.items():
 #
 # So let all learn again. For the next figures DAE, DCAE with skips and linear filter were trained at each of six levels, the networks once more **blind**, with
 # a level drawn anew from 0 to 1 for every training image, and all three on each of the four kinds of noise; each was then tested on all of them. To save
-# time, the DCAE with skips was trained for 3<!--=SWEPT["DCAE_skip"]["epochs"]--> epochs per training, the DAE for ten as always. `dae-keras study noise`
+# time, the DCAE with skips was trained for 3<!--=swept["DCAE_skip"]["epochs"]--> epochs per training, the DAE for ten as always. `dae-keras study noise`
 # makes all of it and writes `notebooks/tables/noise.csv`.
 #
 # **Predict before you run:** which costs more, training on too little noise or on too much?
 
 # %%
 noise_lines = read_table(tables / "noise.csv")
-print("networks, and what differs from the defaults:", SWEPT)
+swept = {run.model: run.given for run in sweep.read("noise").runs.values()}
+print("networks, and what differs from the defaults:", swept)
 
 
 def matrix(method, trained, tested):

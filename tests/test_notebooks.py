@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dae_keras import course, results, study, training
+from dae_keras import course, results, study, sweep, training
 from dae_keras.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -324,7 +324,7 @@ def noise_table():
 
 
 def test_the_committed_table_of_denoisers_has_every_network_and_seed(denoisers):
-    expected = [(name, name, str(seed)) for seed in study.SEEDS for name in study.DENOISERS]
+    expected = [(name, name, str(seed)) for seed in (0, 1, 2) for name in study.DENOISERS]
     there = [(row["method"], row["model"], row["seed"]) for row in denoisers]
     assert sorted(there) == sorted([*expected, ("KerasBlog at length", "KerasBlog", "0"), ("DCAE_skip at length", "DCAE_skip", "0")])
     for name in study.DENOISERS:
@@ -337,12 +337,12 @@ def test_the_committed_table_of_denoisers_has_every_network_and_seed(denoisers):
 
 
 def test_the_committed_table_of_noises_has_every_training_and_test(noise_table, denoisers):
-    tests = [("gaussian", f"{level:g}") for level in study.LEVELS]
-    tests += [(kind, f"{level:g}") for kind, level in study.KINDS.items() if kind != "gaussian"]
-    for method in (*study.SWEPT, "linear filter"):
+    runs = sweep.read("noise").runs.values()
+    tests = [(kind, f"{level:g}") for kind, level in next(iter(runs)).tests]
+    for method in ("DAE", "DCAE_skip", "linear filter"):
         rows = [row for row in noise_table if row["method"] == method]
         trainings = list(dict.fromkeys((row["trained on"], row["trained at"]) for row in rows))
-        assert trainings == tests + ([("gaussian", "blind")] if method in study.SWEPT else [])
+        assert trainings == tests + ([] if method == "linear filter" else [("gaussian", "blind")])
         assert [(row["tested on"], row["tested at"]) for row in rows] == tests * len(trainings)
     # The DAE of the default level is the one of seed 0: the same training, met on the same images.
     home = [
@@ -361,7 +361,7 @@ def vae_bounds():
 
 
 def test_the_committed_tables_are_of_the_runs_the_study_makes(vae_bounds):
-    assert list(vae_bounds) == list(study.VAE_RUNS)
+    assert list(vae_bounds) == [run.group for run in sweep.read("vae").runs.values()]
     curves = results.read_table(REPOSITORY / "notebooks" / "tables" / "vae_curves.csv")
     for run in dict.fromkeys(row["run"] for row in curves):
         assert [int(row["epoch"]) for row in curves if row["run"] == run] == list(range(1, int(vae_bounds[run]["epochs"]) + 1))

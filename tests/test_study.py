@@ -1,7 +1,11 @@
+"""The tables of the heavy runs: which runs their sweeps are, and what the tables say of what those leave."""
+
+import json
+
 import numpy as np
 import pytest
 
-from dae_keras import cli, data, study
+from dae_keras import cli, course, data, study, sweep, trainings
 from dae_keras.noise import evaluation_pair
 from dae_keras.results import read_table
 from dae_keras.settings import Settings
@@ -58,101 +62,36 @@ def test_a_curve_counts_minutes_of_training(tmp_path):
     ]
 
 
-def test_the_study_of_the_vae_trains_each_line_in_a_folder_of_its_own_and_makes_both_tables(small_course, asked, monkeypatch, capsys):
-    monkeypatch.setattr(
-        study.course,
-        "checked_settings",
-        lambda profile, only, changes: {only[0]: Settings(epochs=3 if profile == "study" else 2, **changes)},
-    )
-    monkeypatch.setattr(study, "curve_lines", lambda label, folder: [{"run": label, "epoch": 1, "minutes": "0.500", "nats": "110.000"}])
-    assert cli.main(["study", "vae"]) == 0
-    assert [name for name, _ in asked] == ["VAE"] * len(study.VAE_RUNS)
-    assert len({settings.run_dir for _, settings in asked}) == len(study.VAE_RUNS)
-    tables = small_course / "notebooks" / "tables"
-    assert str(tables) in capsys.readouterr().out
-    assert [row["run"] for row in read_table(tables / "vae_bounds.csv")] == list(study.VAE_RUNS)
-    assert [row["run"] for row in read_table(tables / "vae_curves.csv")] == ["study", "study, IWAE"]
-
-
-def test_what_the_study_changes_are_parameters_of_the_course():
-    for profile, changes in study.VAE_RUNS.values():
-        assert profile in ("reference", "study")
-        Settings.from_parameters(changes)
-
-
-def test_an_unknown_study_is_refused_before_any_work(small_course, monkeypatch, capsys):
-    monkeypatch.setattr(study, "finished", lambda *_: pytest.fail("worked"))
-    assert cli.main(["study", "noise", "seedz"]) == 1
-    assert "unknown study 'seedz': known are seeds, exercises, noise, vae, samples, memory" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_every_inventor_draws_and_is_judged(small_course, few_images, monkeypatch):
-    monkeypatch.setattr(study, "_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
-    small = {"epochs": 1, "filters": 2, "code_dim": 3, "hidden_dim": 8, "bound_samples": 1}
-    changed = {label: (name, {**changes, **small, "run_dir": f"runs/study/{name}"}) for label, (name, changes) in study.INVENTORS.items()}
-    monkeypatch.setattr(study, "INVENTORS", changed)
-    study.run(["samples"])
-    rows = read_table(small_course / "notebooks" / "tables" / "samples.csv")
-    assert [row["method"] for row in rows] == ["training images", *study.INVENTORS]
-    assert {row["images"] for row in rows} == {"80"}
-    distances = [float(row["Fréchet distance"]) for row in rows]
-    assert min(distances) > 0
-    # Its model saw all levels in training and in validation.
-    record = study.read_metrics(Settings(run_dir="runs/study/DCAE_all_levels").run_path, "DCAE_all_levels")
-    assert record["weights"] == study.ALL_LEVELS["DCAE_all_levels"](Settings(**small), 1).count_params()
-
-
-# ------------------------------------------------------------------------------------------------------------------- denoisers
+@pytest.fixture
+def own_course(tmp_path, repository, monkeypatch):
+    """A course folder with the course's own notebooks and sweeps, whose tables and runs are the test's."""
+    (tmp_path / "params").symlink_to(repository / "params")
+    (tmp_path / "notebooks" / "tables").mkdir(parents=True)
+    for path in (repository / "notebooks").glob("*.ipynb"):
+        (tmp_path / "notebooks" / path.name).symlink_to(path)
+    monkeypatch.setattr(course.data, "prepare", lambda dataset, data_path: None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
 def few_images(monkeypatch):
-    """All data replaced by 60 training, 20 validation and 80 test images of random grey: every training takes a moment."""
+    """All data replaced by 60 training, 20 validation and 80 test images of random grey, with labels."""
     grey = np.random.default_rng(0).integers(0, 256, (160, 28, 28, 1), dtype=np.uint8)
-    few = data.Data(grey[:60], np.zeros(60), grey[60:80], np.zeros(20), grey[80:], np.zeros(80))
-    monkeypatch.setattr(study, "load", lambda settings: few)
+    parts = slice(0, 60), slice(60, 80), slice(80, 160)
+    few = data.Data(*(each for part in parts for each in (grey[part], np.arange(160)[part] % 10)))
+    monkeypatch.setattr(study, "load", lambda settings: few._replace(train=few.train[: settings.train_images]))
+    monkeypatch.setattr(trainings, "load", lambda settings: few)
     return few
 
 
-def test_a_denoiser_is_trained_once_and_measured_on_all_noises_asked_for(small_course, few_images, capsys):
-    settings = Settings(run_dir="runs/study/a", epochs=1, hidden_dim=8, latent_dim=3)
-    tests = [("gaussian", 0.5), ("masking", 0.3)]
-    record = study.finished("DAE", settings, tests)
-    assert record["settings"] == settings.as_dict()
-    assert record["code_size"] == 3
-    assert [(test["noise"], test["level"]) for test in record["elsewhere"]] == tests
-    # The noise of the training is among the tests: the same images, the same draw, the same score.
-    assert record["elsewhere"][0]["psnr"] == pytest.approx(record["psnr"], abs=1e-5)
-    assert record["elsewhere"][0]["ssim"] == pytest.approx(record["ssim"], abs=1e-5)
-    assert record["elsewhere"][1]["psnr"] != pytest.approx(record["psnr"], abs=1e-4)
-    assert (settings.run_path / "checkpoints" / "DAE.keras").is_file()
-
-    capsys.readouterr()
-    assert study.finished("DAE", settings, tests) == record
-    assert "done before" in capsys.readouterr().out
-    changed = Settings(run_dir="runs/study/a", epochs=1, hidden_dim=8, latent_dim=4)
-    assert study.finished("DAE", changed, tests)["code_size"] == 4
-
-
-@pytest.mark.parametrize("name", list(study.DENOISERS))
-def test_each_denoiser_is_made_from_the_settings(name):
-    model = study.DENOISERS[name](Settings(hidden_dim=9, latent_dim=4, filters=2, code_dim=5, kl_warm_up=2.0), 10)
-    config = model.get_config()
-    expected = {"hidden_dim": 9, "latent_dim": 4, "filters": 2, "code_dim": 5, "skips": name == "DCAE_skip", "warm_up_steps": 20}
-    assert {key: config[key] for key in expected if key in config} == {key: expected[key] for key in expected if key in config}
-
-
 @pytest.fixture
-def asked(monkeypatch, few_images):
-    """Trainings replaced by a record that tells what was asked for: the list of (name, settings)."""
+def asked(own_course, monkeypatch):
+    """Sweeps and trainings replaced by records that tell what was asked for: the list of (name, settings)."""
     calls = []
 
-    def finished(name, settings, tests=(), prepare=None, refresh=False):
-        if refresh and "study" in settings.run_dir:
-            return None
+    def record_of(name, settings, tests=()):
         calls.append((name, settings))
-        elsewhere = [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests]
         values = {
             "weights": 7,
             "code_size": 3,
@@ -160,22 +99,67 @@ def asked(monkeypatch, few_images):
             "validation_psnr": 21.5,
             "psnr": 20.12345,
             "ssim": 0.81234,
-            "elsewhere": elsewhere,
+            "elsewhere": [{"noise": noise, "level": level, "psnr": 20.12345, "ssim": 0.81234} for noise, level in tests],
             **dict.fromkeys(("reconstruction_loss", "kl_loss", "bound_1"), 0.0),
             "active_units": 3,
             **PROVENANCE,
         }
         return {"settings": settings.as_dict(), **values}
 
-    monkeypatch.setattr(study, "finished", finished)
-    monkeypatch.setattr(study, "_linear_filter_elsewhere", lambda settings, tests: finished("linear filter", settings, tests)["elsewhere"])
+    monkeypatch.setattr(sweep, "run", lambda name, cores, serial: (sweep.read(name), {}))
+    monkeypatch.setattr(study, "record_of", record_of)
+    monkeypatch.setattr(study, "finished", lambda name, settings, refresh: record_of(name, settings))
+    monkeypatch.setattr(study, "linear_filter_elsewhere", lambda settings, tests: record_of("filter", settings, tests)["elsewhere"])
+    monkeypatch.setattr(study, "curve_lines", lambda label, folder: [{"run": label, "epoch": 1, "minutes": "0.500", "nats": "110.000"}])
     return calls
 
 
-def test_the_seeds_differ_in_nothing_but_the_seed(small_course, asked):
+def changed(settings):
+    """What differs from the defaults, but for the folder."""
+    return {key: value for key, value in settings.as_dict().items() if value != getattr(Settings(), key) and key != "run_dir"}
+
+
+def table(name):
+    return read_table(study.course_folder() / "notebooks" / "tables" / name)
+
+
+# ------------------------------------------------------------------------------------------------------------------- the tables
+
+
+def test_an_unknown_study_is_refused_before_any_work(own_course, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("worked"))
+    assert cli.main(["study", "noise", "seedz"]) == 1
+    assert "unknown study 'seedz': known are seeds, exercises, noise, vae, samples, memory" in capsys.readouterr().err
+
+
+def test_a_failed_run_is_told_and_leaves_the_table_as_it_is(asked, own_course, monkeypatch, capsys):
+    old = own_course / "notebooks" / "tables" / "vae_bounds.csv"
+    old.write_text("run\nold\n")
+    monkeypatch.setattr(sweep, "run", lambda name, cores, serial: (sweep.read(name), {"static": "no space left"}))
+    assert cli.main(["study", "vae"]) == 1
+    errors = capsys.readouterr().err
+    assert "of the study vae" in errors and "static failed: no space left" in errors and "sweeps/vae/logs" in errors
+    assert old.read_text() == "run\nold\n"
+
+
+def test_the_study_of_the_vae_makes_a_line_for_each_protocol_and_curves_of_the_long_ones(asked, own_course, capsys):
+    assert cli.main(["study", "vae", "--serial"]) == 0
+    assert str(own_course / "notebooks" / "tables") in capsys.readouterr().out
+    assert [row["run"] for row in table("vae_bounds.csv")] == ["reference", "best schedule", "dynamic", "static", "study", "study, IWAE"]
+    assert [row["run"] for row in table("vae_curves.csv")] == ["study", "study, IWAE"]
+    assert {settings.noise for _, settings in asked} == {"none"}
+    assert [settings.epochs for _, settings in asked] == [10] * 4 + [240] * 2
+
+
+def test_the_seeds_differ_in_nothing_but_the_seed(asked):
     study.run(["seeds"])
-    rows = read_table(small_course / "notebooks" / "tables" / "denoisers.csv")
-    assert len(rows) == len(study.DENOISERS) * len(study.SEEDS) + 2
+    rows = table("denoisers.csv")
+    seeds = [(row["method"], row["seed"]) for row in rows]
+    assert seeds == [
+        *((name, str(seed)) for seed in (0, 1, 2) for name in study.DENOISERS),
+        ("KerasBlog at length", "0"),
+        ("DCAE_skip at length", "0"),
+    ]
     assert rows[0] == {
         "method": "KerasBlog",
         "model": "KerasBlog",
@@ -189,32 +173,37 @@ def test_the_seeds_differ_in_nothing_but_the_seed(small_course, asked):
         "SSIM": "0.8123",
         **ORIGIN,
     }
-    assert [row["epochs"] for row in rows if row["method"] == "KerasBlog at length"] == ["100"]
-    assert (rows[-1]["method"], rows[-1]["model"], rows[-1]["epochs"]) == ("DCAE_skip at length", "DCAE_skip", "64")
-    for name, settings in asked[:-2]:
-        assert settings == Settings(seed=settings.seed, run_dir=settings.run_dir), name
+    assert [row["epochs"] for row in rows[-2:]] == ["100", "64"]
+    short = [settings for name, settings in asked if "at_length" not in settings.run_dir]
+    assert len(short) == 3 * len(study.DENOISERS)
+    for settings in short:
+        assert settings == Settings(seed=settings.seed, run_dir=settings.run_dir)
         assert settings.is_standard
     assert len({(name, settings.run_dir) for name, settings in asked}) == len(asked)
 
 
-def test_every_training_is_tested_on_every_noise_and_the_blind_one_says_so(small_course, asked):
+def test_every_training_is_tested_on_every_noise_and_the_blind_one_says_so(asked):
     study.run(["noise"])
-    rows = read_table(small_course / "notebooks" / "tables" / "noise.csv")
-    trainings = {(row["method"], row["trained on"], row["trained at"]) for row in rows}
+    rows = table("noise.csv")
+    learned = {(row["method"], row["trained on"], row["trained at"]) for row in rows}
     tests = {(row["tested on"], row["tested at"]) for row in rows}
-    assert len(rows) == len(trainings) * len(tests)
+    assert len(rows) == len(learned) * len(tests)
     assert tests == {
-        *(("gaussian", f"{level:g}") for level in study.LEVELS),
-        *((kind, f"{level:g}") for kind, level in study.KINDS.items()),
+        *(("gaussian", level) for level in ("0.1", "0.2", "0.3", "0.5", "0.7", "1")),
+        ("salt_and_pepper", "0.3"),
+        ("masking", "0.5"),
+        ("speckle", "0.5"),
     }
-    assert {method for method, _, level in trainings if level == "blind"} == set(study.SWEPT)
-    assert {(kind, level) for method, kind, level in trainings if method == "linear filter"} == tests
-    assert len({(name, settings.run_dir) for name, settings in asked}) == len(asked)
+    assert {method for method, _, level in learned if level == "blind"} == {"DAE", "DCAE_skip"}
+    for method in ("DAE", "DCAE_skip", "linear filter"):
+        assert {(kind, level) for each, kind, level in learned if each == method and level != "blind"} == tests
+    for name, settings in asked:
+        assert changed(settings).keys() <= {"noise", "noise_level", "blind"} | ({"epochs"} if name == "DCAE_skip" else set())
 
 
 def test_the_linear_filter_is_fitted_at_the_noise_asked_for(few_images):
     tests = [("gaussian", 0.1), ("gaussian", 1.0)]
-    mild, strong = (study._linear_filter_elsewhere(Settings(noise_level=level), tests) for level in (0.1, 1.0))
+    mild, strong = (study.linear_filter_elsewhere(Settings(noise_level=level), tests) for level in (0.1, 1.0))
     # Each is the better one at home, and what it restores beats the noisy image where there is much noise.
     noisy, clean = evaluation_pair(few_images.test, Settings(), level=1.0)
     assert mild[0]["psnr"] > strong[0]["psnr"]
@@ -222,94 +211,93 @@ def test_the_linear_filter_is_fitted_at_the_noise_asked_for(few_images):
     assert strong[1]["psnr"] > study.metrics.psnr(clean, noisy).mean()
 
 
-# ------------------------------------------------------------------------------------------------------------------- exercises
-
-
-def test_every_variation_of_an_exercise_is_a_line(small_course, asked):
+def test_every_variation_of_an_exercise_is_a_line(asked):
     study.run(["exercises"])
-    rows = read_table(small_course / "notebooks" / "tables" / "exercises.csv")
+    rows = table("exercises.csv")
     keys = [(row["model"], row["variant"]) for row in rows]
     assert len(set(keys)) == len(keys)
-    assert ("DAE", "defaults") in keys
-    assert ("DAE", "latent_dim = 128") in keys
-    assert ("DCAE", "block start = he_normal; epochs = 3") in keys
-    assert ("plain VAE", "beta = 4.0") in keys
+    for key in (
+        ("DAE", "defaults"),
+        ("DAE", "latent_dim = 128"),
+        ("DAE", "noise = masking; noise_level = 0.5"),
+        ("DCAE", "block start = he_normal; epochs = 3"),
+        ("plain VAE", "beta = 4.0"),
+        ("denoising VAE", "defaults"),
+        ("VAE", "kl_warm_up = 3.0"),
+    ):
+        assert key in keys
+    assert {row["notebook"] for row in rows if row["model"].endswith("VAE")} == {"04_vae"}
     # Nothing but what the line says differs from the defaults.
     for _, settings in asked:
-        changed = {key for key, value in settings.as_dict().items() if value != getattr(Settings(), key)} - {"run_dir"}
-        assert len(changed) <= 2, changed
+        assert len(changed(settings)) <= 2, changed(settings)
 
 
-def test_the_start_of_a_block_is_as_asked():
-    model = study.DCAE(filters=2, code_dim=3)
-    study._start_blocks("he_normal", model)
-    blocks = [layer for part in (model.encoder, model.decoder) for layer in part.layers if isinstance(layer, study.ResidualBlock)]
-    assert len(blocks) == 4
-    assert all(np.ptp(block.second.kernel) > 0 for block in blocks)
-    study._start_blocks("zeros", model)
-    assert all(np.ptp(block.second.kernel) == 0 for block in blocks)
-
-
-def test_refreshing_a_table_trains_nothing_and_replaces_only_lines_of_runs_that_are_there(small_course, asked):
-    tables = small_course / "notebooks" / "tables"
+def test_refreshing_a_table_trains_nothing_and_replaces_only_lines_of_runs_that_are_there(asked, monkeypatch):
     study.run(["seeds"])
-    complete = read_table(tables / "denoisers.csv")
+    complete = table("denoisers.csv")
     stale = [{**row, "PSNR": "1.000"} for row in complete]
-    study.save_table(tables / "denoisers.csv", stale)
+    study.save_table(study.course_folder() / "notebooks" / "tables" / "denoisers.csv", stale)
+    monkeypatch.setattr(study, "record_of", lambda *_: None)
+    monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("trained"))
     study.run(["seeds"], refresh=True)
-    refreshed = read_table(tables / "denoisers.csv")
-    # The runs of seed 0 are the course's own, in runs/full.
+    refreshed = table("denoisers.csv")
+    # The runs of seed 0 are the notebooks' own, in runs/full.
     assert [row["PSNR"] for row in refreshed] == [
         "20.123" if row["seed"] == "0" and "length" not in row["method"] else "1.000" for row in stale
     ]
     assert [row["method"] for row in refreshed] == [row["method"] for row in complete]
 
 
-def test_a_plain_vae_is_measured_as_a_generative_model(small_course, few_images, monkeypatch):
-    monkeypatch.setattr(study, "_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
-    settings = Settings(run_dir="runs/study/vae", noise="none", epochs=1, hidden_dim=8, latent_dim=3, bound_samples=60)
-    record = study.finished("VAE", settings)
-    # Its code says next to nothing yet, so that more samples tighten nothing.
-    assert record["bound_50"] == pytest.approx(record["bound_1"], rel=0.1)
-    assert record["bound_60"] == pytest.approx(record["bound_50"], rel=0.01)
-    assert record["loss"] == pytest.approx(record["bound_1"], rel=0.1)
-    assert record["loss"] == pytest.approx(record["reconstruction_loss"] + record["kl_loss"], rel=1e-4)
-    assert record["frechet_distance"] > 0
-    assert 0 <= record["active_units"] <= 3
+@pytest.mark.slow
+def test_every_inventor_draws_and_is_judged(own_course, few_images, monkeypatch):
+    small = {"epochs": 1, "filters": 2, "code_dim": 3, "hidden_dim": 8, "bound_samples": 1}
+    for module in (study, trainings):
+        monkeypatch.setattr(module, "judge_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
+    read = sweep.read
+
+    def read_small(name):
+        chosen = read(name)
+        runs = {key: sweep.replace(run, settings=sweep.replace(run.settings, **small)) for key, run in chosen.runs.items()}
+        return sweep.replace(chosen, runs=runs)
+
+    monkeypatch.setattr(sweep, "read", read_small)
+    own = study.finished
+    monkeypatch.setattr(study, "finished", lambda name, settings, refresh: own(name, sweep.replace(settings, **small), refresh=refresh))
+    study.run(["samples"], serial=True)
+    rows = table("samples.csv")
+    assert [row["method"] for row in rows] == ["training images", "plain VAE", "DCAE at all levels", "DCAE at all levels, at length"]
+    assert {row["images"] for row in rows} == {"80"}
+    assert min(float(row["Fréchet distance"]) for row in rows) > 0
 
 
 # --------------------------------------------------------------------------------------------------------------------- memory
 
 
-@pytest.fixture
-def small_memory(small_course, few_images, monkeypatch):
-    """The study of memory with 60 training images at most, whose networks copy their input: the list of trainings asked for."""
-
+def test_memory_is_measured_by_the_number_of_images_moved_and_without_a_digit(asked, own_course, few_images, monkeypatch, capsys):
     class Copy:
         def predict(self, images, **_):
             return images
 
-    few = few_images._replace(
-        **{f"{part}_labels": np.arange(len(getattr(few_images, part))) % 10 for part in ("train", "validation", "test")}
-    )
-    calls = []
-    monkeypatch.setattr(study, "load", lambda settings: few._replace(train=few.train[: settings.train_images]))
-    monkeypatch.setattr(study, "finished", lambda name, settings, without=None: calls.append((name, settings, without)))
+    # Of the networks and of the long computations only their place in the table matters here.
     monkeypatch.setattr(study, "load_checkpoint", lambda path: Copy())
-    for name, value in (("KNOWN", {20: 1, 60: 1}), ("KNOWN_WITHOUT", 60), ("WINDOWS", (3,)), ("LOCAL_TESTS", 7), ("MOVED_TESTS", 5)):
+    for name, value in (("WINDOWS", (3,)), ("LOCAL_TESTS", 7), ("MOVED_TESTS", 5)):
         monkeypatch.setattr(study, name, value)
-    return calls
-
-
-def test_memory_is_measured_by_the_number_of_images_moved_and_without_a_digit(small_course, small_memory, capsys):
+    (own_course / "runs" / "sweeps" / "memory").mkdir(parents=True)
     study.run(["memory"])
-    rows = read_table(small_course / "notebooks" / "tables" / "memory.csv")
+    rows = table("memory.csv")
     assert {row["method"] for row in rows} == {"DAE", "DCAE", "exact", "tempered", "local"}
-    assert {(row["training images"], row["left out"]) for row in rows} == {("20", ""), ("60", ""), ("60", "9")}
+    sets = [("1000", ""), ("10000", ""), ("55000", ""), ("10000", "9")]
+    assert list(dict.fromkeys((row["training images"], row["left out"]) for row in rows)) == sets
     tests = {row["tested on"]: row["test images"] for row in rows if row["method"] == "exact"}
     assert tests == {"test images": "80", "only 9": "8", "all but 9": "72", "moved by 0": "5", "moved by 1": "5", "moved by 2": "5"}
+    assert {row["training images"] for row in rows if row["tested on"] == "only 9"} == {"10000"}
+    assert {row["training images"] for row in rows if row["tested on"] == "moved by 1"} == {"55000"}
     assert {row["test images"] for row in rows if row["method"] == "local"} == {"7", "5"}
-    assert [without for _, _, without in small_memory] == [None] * 4 + [9] * 2
+    assert {(row["training images"], row["epochs"]) for row in rows if row["method"] == "DAE"} == {
+        ("1000", "100"),
+        ("10000", "10"),
+        ("55000", "2"),
+    }
     # What a copy of the noisy image scores does not depend on training, and little on the place.
     copies = {row["tested on"]: float(row["PSNR"]) for row in rows if row["method"] == "DAE" and not row["left out"]}
     assert copies["moved by 1"] == pytest.approx(copies["moved by 2"], abs=1e-3)
@@ -317,13 +305,5 @@ def test_memory_is_measured_by_the_number_of_images_moved_and_without_a_digit(sm
     capsys.readouterr()
     study.run(["memory"])  # found, not made again
     assert "dB" not in capsys.readouterr().out
-    assert read_table(small_course / "notebooks" / "tables" / "memory.csv") == rows
-
-
-def test_a_digit_can_be_left_out_of_training_and_validation(few_images):
-    images = few_images._replace(train_labels=np.arange(60) % 10, validation_labels=np.arange(20) % 10)
-    fewer = study._without(images, 9)
-    assert (len(fewer.train), len(fewer.validation), len(fewer.test)) == (54, 18, 80)
-    assert 9 not in fewer.train_labels
-    assert np.array_equal(fewer.train, images.train[images.train_labels != 9])
-    assert study._without(images, None) is images
+    assert table("memory.csv") == rows
+    assert json.loads((own_course / "runs" / "sweeps" / "memory" / "10000_images_without_9.json").read_text())[0]["left out"] == 9

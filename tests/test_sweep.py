@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dae_keras import cli, course, locks, study, sweep, sweep_table
+from dae_keras import cli, course, locks, sweep, sweep_table, trainings
 from dae_keras.results import read_table
 from dae_keras.settings import Settings, SettingsError
 from dae_keras.sweep import SweepError
@@ -65,6 +65,50 @@ def test_several_grids_are_one_sweep_and_what_is_in_two_of_them_is_run_once(file
     assert runs["KerasBlog-epochs_3"].varied == {"model": "KerasBlog", "epochs": 3}
 
 
+GROUPS = """\
+model: DAE
+set: {clip: false}
+tests: {gaussian: [0.1, 1], masking: [0.5]}
+groups:
+  - vary: {epochs: [1, 2]}
+  - {name: "long, loud", set: {noise_level: 0.7}, vary: {epochs: [30]}, profile: quick, seeds: [4]}
+  - {name: without, left_out: 9, tests: {}}
+"""
+
+
+def test_groups_share_what_the_file_says_and_add_or_replace_what_they_say(file):
+    file(GROUPS)
+    runs = sweep.read("grid").runs
+    assert list(runs) == ["epochs_1", "epochs_2", "long_loud-epochs_30-seed_4", "without-without_9"]
+    short, _, long, without = runs.values()
+    tests = [["gaussian", 0.1], ["gaussian", 1.0], ["masking", 0.5]]
+    assert short == sweep.Run(
+        **{"name": "epochs_1", "group": "", "model": "DAE", "notebook": "02_dae", "profile": "full", "tests": tests, "left_out": None},
+        settings=Settings(clip=False, epochs=1, run_dir="runs/sweeps/grid/epochs_1"),
+        given={"clip": False},
+        varied={"epochs": 1},
+    )
+    assert (long.group, long.profile, long.given) == ("long, loud", "quick", {"clip": False, "noise_level": 0.7})
+    assert (long.settings.epochs, long.settings.seed, long.settings.noise_level, long.tests) == (30, 4, 0.7, tests)
+    assert (without.left_out, without.tests, without.varied) == (9, [], {})
+
+
+def test_what_sets_groups_apart_and_what_was_measured_on_other_noise_are_columns(file, trained):
+    folder = file(GROUPS)
+    sweep.run("grid", serial=True)
+    rows = read_table(folder / "results.csv")
+    assert [(row["group"], row["left_out"], row["psnr at masking 0.5"], row["psnr at gaussian 1"]) for row in rows] == [
+        *[("", "", "12.5", "13.0")] * 2,
+        ("long, loud", "", "12.5", "13.0"),
+        ("without", "9", "", ""),
+    ]
+    # The same run, asked about other noise, is not done.
+    assert len(trained) == 4
+    file(GROUPS.replace("1], masking", "0.9], masking"))
+    sweep.run("grid", serial=True)
+    assert len(trained) == 7
+
+
 def test_the_other_parameters_are_the_profiles(file, small_course):
     (small_course / "params" / "quick" / "02_dae.yaml").write_text("run_dir: runs/quick\nepochs: 3\n")
     file("notebook: 02_dae\nprofile: quick\nvary: {noise_level: [0.1]}\n")
@@ -73,10 +117,10 @@ def test_the_other_parameters_are_the_profiles(file, small_course):
 
 
 def test_a_long_or_unusual_name_becomes_one_that_every_system_can_have():
-    name = sweep._name("", {"data_dir": "an/odd place", "epochs": 3})
+    name = sweep._name([], {"data_dir": "an/odd place", "epochs": 3})
     assert name.startswith("data_dir_an_odd_place-epochs_3-")
-    assert len(sweep._name("DAE", {f"parameter_{number}": number for number in range(40)})) < 150
-    assert sweep._name("", {"data_dir": "an/odd_place"}) != sweep._name("", {"data_dir": "an_odd/place"})
+    assert len(sweep._name(["DAE"], {f"parameter_{number}": number for number in range(40)})) < 150
+    assert sweep._name([], {"data_dir": "an/odd_place"}) != sweep._name([], {"data_dir": "an_odd/place"})
 
 
 @pytest.mark.parametrize(
@@ -114,6 +158,16 @@ def test_a_long_or_unusual_name_becomes_one_that_every_system_can_have():
         ("notebook: 02_dae\nkeep: results", "keep = 'results': is for models"),
         ("model: DAE\nmodel: VAE", 'found duplicate key "model"'),
         ("- DAE", "must hold lines of the form name: value"),
+        ("groups: {model: DAE}", "groups = {'model': 'DAE'}: must be a list"),
+        ("groups: [DAE]", "groups = 'DAE': must be lines of the form name: value"),
+        ("groups: [{model: DAE, batch: 2}]", "unknown parameter 'batch'"),
+        ("model: DAE\ngroups: [{name: 3}]", "name = 3: must be text"),
+        ("model: DAE\ngroups:\n  - set: {epochs: 1}\n  - set: {epochs: 2}", "two different runs are called run: give their groups names"),
+        ("model: DAE\ntests: {gausian: [0.5]}", "tests: noise = 'gausian'"),
+        ("model: DAE\ntests: {gaussian: 0.5}", "tests: gaussian = 0.5: must be a list"),
+        ("model: DAE\ntests: {masking: [1.5]}", "tests: noise_level = 1.5"),
+        ("model: DAE\nleft_out: 10", "left_out = 10: must be one of 0, 1"),
+        ("notebook: 02_dae\ntests: {gaussian: [0.5]}", "tests and left_out: are for models"),
     ],
 )
 def test_a_wrong_sweep_is_refused_with_the_file_before_anything_starts(file, small_course, capsys, text, said):
@@ -146,7 +200,7 @@ def trained(monkeypatch):
     """Trainings replaced by a score that depends on the settings: the list of those asked for. Three epochs bring bad luck."""
     calls = []
 
-    def finished(name, settings):
+    def finished(name, settings, tests, left_out):
         calls.append(settings)
         print(f"training {name}", flush=True)
         if settings.epochs == 3:
@@ -162,9 +216,10 @@ def trained(monkeypatch):
             "blind": True,
             "settings": settings.as_dict(),
             "epoch_seconds": [1.5] * settings.epochs,
+            "elsewhere": [{"noise": noise, "level": level, "psnr": 12 + level, "ssim": 0.5} for noise, level in tests],
         }
 
-    monkeypatch.setattr(study, "finished", finished)
+    monkeypatch.setattr(trainings, "finished", finished)
     return calls
 
 

@@ -79,7 +79,7 @@ def table(course, name):
 
 
 def done(course, name):
-    return len(list((course / "runs" / "sweeps" / name / "results").glob("*.json")))
+    return len([*(course / "runs" / "sweeps" / name / "results").glob("*.json")])
 
 
 def wait_for(course, name, runs, process):
@@ -124,6 +124,46 @@ def test_killed_in_three_ways_a_sweep_ends_with_the_serial_table(course, serial)
         assert process.wait(timeout=120) in (-signal.SIGKILL, 143)
     # The last left the engine alone with the work: the next sweep waits for its end, and finds all done.
     assert finish(course, "killed") == serial
+
+
+# Black-and-white images: grey ones would bring a judge along, whose training takes longer than all else.
+STUDY = """\
+model: VAE
+profile: quick
+set: {binarisation: dynamic, noise: none, bound_samples: 50, train_images: 500, validation_images: 100, test_images: 200, epochs: 1}
+groups:
+  - name: one
+  - {name: two, set: {latent_dim: 5}}
+  - {name: three, set: {seed: 1}}
+  - {name: four, set: {importance_samples: 5}}
+"""
+
+
+def test_the_study_killed_three_times_ends_with_the_table_of_an_undisturbed_one(course):
+    (course / "params" / "sweeps" / "vae.yaml").write_text(STUDY)
+
+    def study(*arguments):
+        return subprocess.Popen([sys.executable, "-m", "dae_keras.cli", "study", "vae", *arguments], cwd=course)
+
+    def lines():
+        rows = read_table(course / "notebooks" / "tables" / "vae_bounds.csv")
+        return [{key: value for key, value in row.items() if key != "minutes"} for row in rows]
+
+    assert study("--serial").wait(timeout=600) == 0
+    undisturbed = lines()
+    assert [row["run"] for row in undisturbed] == ["one", "two", "three", "four"]
+    shutil.rmtree(course / "runs" / "sweeps" / "vae")
+    chance = random.Random(2)
+    for runs in (0, 1, 3):
+        process = study()
+        wait_for(course, "vae", runs, process)
+        time.sleep(chance.uniform(0, 8))
+        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait(timeout=60)
+    assert study().wait(timeout=600) == 0
+    assert lines() == undisturbed
 
 
 # --------------------------------------------------------------------------------------------------------------------------- Slurm
