@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from dae_keras.files import replace_file
 from dae_keras.noise import add_noise
 from dae_keras.picture_files import PictureError
 from dae_keras.pictures import read_picture
 from dae_keras.plots import tiled
-from dae_keras.training import load_checkpoint, replace_file
+from dae_keras.training import load_checkpoint
 
 _MADE_BY = "dae-keras denoise"  # stands in every result, so that only results are replaced
 _BLANK = 0.3  # no pixel of an answer brighter than this: nothing to be seen

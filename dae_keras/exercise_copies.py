@@ -13,9 +13,9 @@ from itertools import pairwise
 import nbformat
 
 from dae_keras.exercises import EXERCISES
+from dae_keras.files import replace_file
 from dae_keras.pages import CLAIM, FIGURE
 from dae_keras.settings import course_folder
-from dae_keras.training import replace_file
 
 FOLDER = "exercises"
 

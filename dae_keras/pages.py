@@ -26,9 +26,9 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from dae_keras import study
+from dae_keras.files import replace_file
 from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import course_folder
-from dae_keras.training import replace_file
 
 NUMBER = r"(?<![\w.,])[+−-]?\d+(?:,\d{3})*(?:\.\d+)?"
 FIGURE = re.compile(rf"(?P<number>{NUMBER})(?P<markup>[*_]*)<!--=(?P<expression>.*?)(?::(?P<format>[+,]*(?:\.\d+)?[fd]))?-->")

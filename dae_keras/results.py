@@ -15,10 +15,11 @@ from PIL import Image
 
 from dae_keras import plots
 from dae_keras.faults import told_as
+from dae_keras.files import replace_file
 from dae_keras.metrics import PROTOCOL
 from dae_keras.noise import noise_text
 from dae_keras.settings import Settings
-from dae_keras.training import MAKERS, TrainingError, replace_file
+from dae_keras.training import MAKERS, TrainingError
 
 GRID = 8  # the pictures show 8 x 8 test images
 

@@ -9,11 +9,12 @@ import numpy as np
 from dae_keras import generative, metrics, sampling, sweep
 from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
 from dae_keras.data import load
+from dae_keras.files import replace_file
 from dae_keras.models import VAE
 from dae_keras.noise import add_noise, evaluation_pair
 from dae_keras.results import provenance, read_table, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import TrainingError, load_checkpoint, replace_file, set_up
+from dae_keras.training import TrainingError, load_checkpoint, set_up
 from dae_keras.trainings import DENOISERS, elsewhere, finished, judge_features, record_of, without
 
 # How notebook 3 trains the DCAE that invents digits.

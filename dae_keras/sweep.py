@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from dae_keras import locks
 from dae_keras.faults import one_line
+from dae_keras.files import replace_file
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
 
 _OF_A_GROUP = ("name", "model", "notebook", "profile", "set", "vary", "seeds", "tests", "left_out")
@@ -314,8 +315,6 @@ def _is_done(file, run):
 
 def _plan(sweep, pending):
     """Write plan.json, and remove what an earlier sweep left about the runs that are to be done. Returns the jobs' names."""
-    from dae_keras.training import replace_file
-
     for folder in ("results", "logs"):
         (sweep.folder / folder).mkdir(exist_ok=True)
     shutil.rmtree(sweep.folder / "jobs", ignore_errors=True)

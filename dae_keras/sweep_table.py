@@ -5,8 +5,8 @@ import json
 import statistics
 
 from dae_keras import plots
+from dae_keras.files import replace_file
 from dae_keras.results import markdown_table, save_table
-from dae_keras.training import replace_file
 
 _SHOWN = 10  # best runs in the report
 _MOST_CURVES = 6  # in one plot

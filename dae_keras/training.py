@@ -4,7 +4,6 @@ import contextlib
 import csv
 import functools
 import math
-import os
 import shutil
 import time
 import warnings
@@ -17,6 +16,7 @@ from dae_keras import locks
 from dae_keras.checkpoints import DamagedError, describe
 from dae_keras.data import HALF_THE_CORES, without_autotuning
 from dae_keras.faults import told_as
+from dae_keras.files import replace_file
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
 
@@ -319,18 +319,3 @@ def _read_history(path):
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {key: [float(row[key]) for row in rows] for key in rows[0] if key != "epoch"} if rows else {}
-
-
-def replace_file(path, write):
-    """Write a file through a temporary one beside it, so that a half-written file never bears its name.
-
-    Args:
-        path: the file to make or replace; its folder exists.
-        write: a function that takes the temporary path and writes there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from dae_keras import metrics, results
+from dae_keras.files import replace_file
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.settings import Settings
-from dae_keras.training import TrainingError, replace_file
+from dae_keras.training import TrainingError
 
 
 @pytest.fixture
