@@ -4,6 +4,7 @@ import datetime
 import gzip
 import os
 import platform
+import signal
 from pathlib import Path
 
 import matplotlib
@@ -33,6 +34,8 @@ LABEL_FILES = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-
 
 def pytest_configure(config):
     """The first run of the tests prepares MNIST, as a learner's first run does; before the workers start, so that only one does."""
+    # A shell lets what it starts in the background ignore Ctrl-C, and their children too; some tests press it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         data.prepare("mnist", REPOSITORY / "data")
 
