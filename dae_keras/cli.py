@@ -130,14 +130,20 @@ def _count(text):
 
 
 def _run(options):
-    # Imported here: `dae-keras --help` must not wait for TensorFlow.
+    # Step by step: a wrong value's message must not wait for papermill to load, nor a wrong file's for TensorFlow.
+    from dae_keras.settings import Settings
+
+    # Text otherwise: Settings makes it the parameter's type.
+    overrides = {name: {"true": True, "false": False}.get(value.lower(), value) for name, value in options.parameters}
+    Settings.from_parameters(overrides)
+    from dae_keras.parameters import checked_settings
+
+    checked_settings(options.profile, options.only, overrides)
     from dae_keras import _load_tensorflow_quietly
 
     _load_tensorflow_quietly()
     from dae_keras import course
 
-    # Text otherwise: Settings makes it the parameter's type.
-    overrides = {name: {"true": True, "false": False}.get(value.lower(), value) for name, value in options.parameters}
     print(course.summary(course.run(options.profile, options.only, overrides)))
     return 0
 

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import shlex
 import signal
@@ -21,23 +20,18 @@ from jupyter_client.kernelspec import NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from tqdm import tqdm
 
 from dae_keras import data, locks, training
 from dae_keras.faults import one_line
+from dae_keras.parameters import CourseError, checked_settings, notebook_parameters
 from dae_keras.results import markdown_table, read_table
-from dae_keras.settings import Settings, SettingsError, check_names, course_folder
+from dae_keras.settings import course_folder
 
-logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it says of a kernel that died, this module says in words
 _OWN_ERRORS = ("SettingsError", "DataError", "TrainingError", "CourseError", "ExportError")
-_NO_PART = ("course.py", "cli.py", "faults.py", "locks.py", "sweep.py", "sweep_table.py")  # of what a notebook's results depend on
+# Of what a notebook's results depend on.
+_NO_PART = ("course.py", "cli.py", "faults.py", "files.py", "locks.py", "parameters.py", "study.py", "sweep.py", "sweep_table.py")
 _READERS = ("04_vae", "05_compare")  # notebooks that load the models of earlier ones
-
-
-class CourseError(Exception):
-    """An unknown profile or notebook, or a notebook that stopped with an error. The message says which, why and what to do."""
 
 
 def run(profile="full", only=(), overrides=None, side_by_side=False):
@@ -47,9 +41,7 @@ def run(profile="full", only=(), overrides=None, side_by_side=False):
     notebooks into the same folder, this one waits until it has finished.
 
     Args:
-        profile: a folder in `params/`; it has a YAML file for each notebook that it runs.
-        only: names such as "02_dae"; empty: all.
-        overrides: parameter values that replace the profile's, in each notebook that has the parameter.
+        profile, only, overrides: as in `parameters.checked_settings`.
         side_by_side: many such runs start at once on this machine: kernels meet in files, not at ports, for which they would race.
 
     Returns:
@@ -96,61 +88,6 @@ def summary(run_folder):
     if (run_folder / "comparison.csv").exists():
         lines += ["", markdown_table(read_table(run_folder / "comparison.csv"))]
     return "\n".join(lines)
-
-
-def notebook_parameters(path):
-    """The parameters cell of a notebook: a dict of name to what papermill knows of it (default as source text, meaning as `help`)."""
-    return papermill.inspect_notebook(str(path))
-
-
-def checked_settings(profile, only, overrides):
-    """Settings by notebook name, in order, every value checked. Arguments and errors as in `run`."""
-    root = course_folder()
-    notebooks = {path.stem: path for path in sorted((root / "notebooks").glob("*.ipynb"))}
-    if not notebooks:
-        raise CourseError(f"there are no notebooks in {root / 'notebooks'}: run this command inside the course's folder")
-    profiles = sorted(path.name for path in (root / "params").iterdir() if path.is_dir() and path.name != "sweeps")
-    if profile not in profiles:
-        raise CourseError(f"unknown profile {profile!r}: known are {', '.join(profiles)}")
-    for name in only:
-        if name not in notebooks:
-            raise CourseError(f"unknown notebook {name!r}: known are {', '.join(notebooks)}")
-    files = {name: root / "params" / profile / f"{name}.yaml" for name in notebooks}
-    for name in only:
-        if not files[name].is_file():
-            raise CourseError(f"profile {profile!r} has no parameters for {name}: {files[name]} is missing")
-    chosen = [name for name in notebooks if files[name].is_file() and (not only or name in only)]
-
-    known = {name: list(notebook_parameters(notebooks[name])) for name in chosen}
-    check_names(overrides, sorted(set().union(*known.values())))
-    Settings.from_parameters(overrides)  # so that a wrong value is not blamed on a file
-    settings = {}
-    for name in chosen:
-        file = files[name]
-        try:
-            values = read_parameters(file)
-            check_names(values, known[name])
-            values |= {key: value for key, value in overrides.items() if key in known[name]}
-            settings[name] = Settings.from_parameters(values)
-        except SettingsError as error:
-            raise SettingsError(f"{file.relative_to(root)}: {error}") from error
-    folders = {values.run_dir for values in settings.values()}
-    if len(folders) > 1:
-        raise CourseError(f"the notebooks of profile {profile!r} have different run_dir: {', '.join(sorted(folders))}")
-    return settings
-
-
-def read_parameters(file):
-    """A parameter file as a dict, by YAML 1.2: there `on` is a word, 010 is ten, 1e-3 a number, and a name given twice an error."""
-    try:
-        values = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig")) or {}
-    except (YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: no UTF-8, or a day that no month has
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-        where = f"line {mark.line + 1}: " if mark else ""
-        raise SettingsError(f"{where}{problem.splitlines()[0]} (the file must be UTF-8 text of lines name: value)") from error
-    if not isinstance(values, dict):
-        raise SettingsError("must hold lines of the form name: value")
-    return values
 
 
 def _check_machine(name, settings):

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dae_keras import locks
+from dae_keras import locks, parameters
 from dae_keras.faults import one_line
 from dae_keras.files import replace_file
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
@@ -95,17 +95,15 @@ def read(name):
         SweepError: there is no such file.
         SettingsError, CourseError: with the file, the name in it, and what is allowed.
     """
-    from dae_keras import course
-
     folder = course_folder() / "params" / "sweeps"
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
         raise SweepError(f"unknown sweep {name!r}: in {folder} are {', '.join(known) or 'none'}")
     file = folder / f"{name}.yaml"
     try:
-        values = course.read_parameters(file)
+        values = parameters.read_parameters(file)
         return _checked(name, values)
-    except (SettingsError, course.CourseError) as error:
+    except (SettingsError, parameters.CourseError) as error:
         raise type(error)(f"{file.relative_to(course_folder())}: {error}") from error
 
 
@@ -197,12 +195,10 @@ def _maker(model):
 
 
 def _base(profile, notebook):
-    from dae_keras import course
-
     if not isinstance(profile, str):
         raise SettingsError(f"profile = {profile!r}: must be the name of a folder in params/")
-    base = course.checked_settings(profile, [notebook], {})[notebook]
-    return base, list(course.notebook_parameters(course_folder() / "notebooks" / f"{notebook}.ipynb"))
+    base = parameters.checked_settings(profile, [notebook], {})[notebook]
+    return base, list(parameters.notebook_parameters(course_folder() / "notebooks" / f"{notebook}.ipynb"))
 
 
 def _run(sweep, group, called, base, choice, model, notebook):
@@ -508,7 +504,7 @@ def _execute(run, keep):
     from dae_keras import course
 
     settings = Settings(**run["settings"])
-    known = course.notebook_parameters(course_folder() / "notebooks" / f"{run['notebook']}.ipynb")
+    known = parameters.notebook_parameters(course_folder() / "notebooks" / f"{run['notebook']}.ipynb")
     changes = {key: value for key, value in settings.as_dict().items() if key in known}
     course.run(run["profile"], [run["notebook"]], changes, side_by_side=True)
     numbers, seconds = {}, 0.0

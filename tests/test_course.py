@@ -10,6 +10,7 @@ from dae_keras import course
 from dae_keras.course import CourseError
 from dae_keras.data import DataError
 from dae_keras.models import DAE
+from dae_keras.parameters import notebook_parameters
 from dae_keras.settings import SettingsError
 from dae_keras.training import TrainingError
 
@@ -111,7 +112,7 @@ def test_a_profiles_text_for_a_number_becomes_the_number(small_course, executed)
 
 
 def test_the_parameters_of_a_notebook_come_with_their_meaning(small_course):
-    parameters = course.notebook_parameters(small_course / "notebooks" / "02_dae.ipynb")
+    parameters = notebook_parameters(small_course / "notebooks" / "02_dae.ipynb")
     assert list(parameters) == ["run_dir", "noise_level", "clip", "epochs", "load_model_path", "device"]
     assert parameters["epochs"]["default"] == "10"
     assert parameters["epochs"]["help"] == "its meaning"
@@ -323,7 +324,7 @@ def test_notebooks_of_one_profile_in_different_folders(refused, small_course):
 
 
 def test_a_folder_without_notebooks(refused, small_course, monkeypatch):
-    monkeypatch.setattr(course, "course_folder", lambda: small_course)
+    monkeypatch.setattr("dae_keras.parameters.course_folder", lambda: small_course)
     for notebook in (small_course / "notebooks").iterdir():
         notebook.unlink()
     assert str(small_course / "notebooks") in refused(CourseError)

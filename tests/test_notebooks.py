@@ -15,7 +15,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dae_keras import course, results, study, sweep, training
+from dae_keras import results, study, sweep, training
+from dae_keras.parameters import notebook_parameters
 from dae_keras.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -105,7 +106,7 @@ def test_each_parameter_says_what_it_means(name):
 
 @each_notebook
 def test_papermill_sees_the_same_parameters(name):
-    assert list(course.notebook_parameters(REPOSITORY / "notebooks" / f"{name}.ipynb")) == list(parameters(name))
+    assert list(notebook_parameters(REPOSITORY / "notebooks" / f"{name}.ipynb")) == list(parameters(name))
 
 
 @each_notebook

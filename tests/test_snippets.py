@@ -23,7 +23,8 @@ import jupytext
 import pytest
 import yaml
 
-from dae_keras import cli, course, study, sweep, training
+from dae_keras import cli, study, sweep, training
+from dae_keras.parameters import checked_settings
 from dae_keras.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -134,7 +135,7 @@ def check_course_command(words):
         if checkpoint := overrides.get("load_model_path"):
             check_run_folder(checkpoint)
         try:
-            course.checked_settings(options.profile, options.only, overrides)
+            checked_settings(options.profile, options.only, overrides)
         except Exception as error:
             raise CommandError(str(error).splitlines()[0]) from error
     elif words[0] == "study":
@@ -231,7 +232,7 @@ def check_name(text):
             check_run_folder(path)
     elif assignment := re.fullmatch(r"([a-z_]+)(?:: | = )([\w.\"'-]+)", text):
         name, value = assignment[1], yaml.safe_load(assignment[2])
-        if name in sweep._KEYS:
+        if name in (*sweep._OF_A_GROUP, *sweep._OF_THE_FILE):
             return  # a line of a sweep file
         if " = " in text and not difflib.get_close_matches(name, Settings.__dataclass_fields__, cutoff=0.8):
             return  # some other variable

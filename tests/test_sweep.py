@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from dae_keras import cli, course, locks, sweep, sweep_table, trainings
+from dae_keras import cli, locks, parameters, sweep, sweep_table, trainings
 from dae_keras.results import read_table
 from dae_keras.settings import Settings, SettingsError
 from dae_keras.sweep import SweepError
@@ -38,8 +38,8 @@ def file(small_course):
 @pytest.fixture(autouse=True)
 def _seed_of_the_small_course(monkeypatch):
     """The small course's notebook 2 knows the seed too."""
-    known = course.notebook_parameters
-    monkeypatch.setattr(course, "notebook_parameters", lambda path: {**known(path), "seed": {}})
+    known = parameters.notebook_parameters
+    monkeypatch.setattr(parameters, "notebook_parameters", lambda path: {**known(path), "seed": {}})
 
 
 # --------------------------------------------------------------------------------------------------------------------- the file
