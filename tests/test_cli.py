@@ -38,6 +38,23 @@ def test_help_answers_at_once_and_without_tensorflow():
     assert not any(name.split(".")[0] in ("tensorflow", "keras", "numpy", "papermill") for name in imported)
 
 
+@pytest.mark.parametrize(
+    ("words", "said", "not_loaded"),
+    [
+        (["-p", "epochs", "many"], "epochs = 'many': must be a whole number", ("tensorflow", "keras", "papermill")),
+        (["-p", "epoch", "3"], "did you mean 'epochs'?", ("tensorflow", "keras", "papermill")),
+        (["--profile", "quikc"], "unknown profile 'quikc'", ("tensorflow", "keras")),
+    ],
+)
+def test_a_wrong_value_is_told_before_anything_heavy_is_loaded(words, said, not_loaded):
+    finished = subprocess.run([sys.executable, "-X", "importtime", COMMAND, "run", *words], capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert said in finished.stderr
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in finished.stderr.splitlines() if line.startswith("import time:")}
+    assert "dae_keras" in imported
+    assert not imported & {*not_loaded}
+
+
 def test_the_installed_command_denoises_a_picture(tmp_path, mnist):
     # As a process of its own: here nothing has imported the models before.
     model = DAE(hidden_dim=16, latent_dim=4)
