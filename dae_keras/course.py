@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
@@ -155,13 +156,21 @@ class _AboveTheBar:
 
 
 class _Kernel(AsyncKernelManager):
-    """A kernel whose process is known, so that it can be ended from outside."""
+    """A kernel whose process is known, so that it can be ended from outside, and asked how much memory it had at most."""
 
     process_groups: ClassVar[set[int]] = set()
+    peak_memory: ClassVar[float | None] = None  # of the last one that was shut down, in gigabytes; None where the system does not say
 
     async def _async_launch_kernel(self, kernel_cmd, **arguments):
         await super()._async_launch_kernel(kernel_cmd, **arguments)
         self.process_groups.add(self.provisioner.pid)  # Jupyter makes the kernel the head of a group of its own
+
+    async def _async_request_shutdown(self, restart=False):
+        _Kernel.peak_memory = None
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            status = Path(f"/proc/{self.provisioner.pid}/status").read_text(encoding="utf-8")
+            _Kernel.peak_memory = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
+        await super()._async_request_shutdown(restart)
 
 
 class _FileKernel(_Kernel):
@@ -200,6 +209,7 @@ def _execute(name, settings, output, fingerprint, kernel=_Kernel):
     output.unlink(missing_ok=True)
     known = notebook_parameters(course_folder() / "notebooks" / f"{name}.ipynb")
     print(f"{name}:", flush=True)
+    began = time.perf_counter()
     try:
         notebook = _interruptible(
             lambda: papermill.execute_notebook(
@@ -221,6 +231,8 @@ def _execute(name, settings, output, fingerprint, kernel=_Kernel):
         raise CourseError(f"{name} stopped: its Python process died, most often for lack of memory ({error})") from error
     except NoSuchKernel as error:
         raise CourseError(f"{name} cannot run: there is no Jupyter kernel {error.name!r}: run pip install ipykernel") from error
-    notebook.metadata["dae_keras"] = {"fingerprint": fingerprint}
+    seconds, peak = round(time.perf_counter() - began, 1), _Kernel.peak_memory
+    print(f"{name}: took {seconds:.0f} s" + (f", and {peak:.1f} GB of memory at most" if peak else ""), flush=True)
+    notebook.metadata["dae_keras"] = {"fingerprint": fingerprint, "seconds": seconds, "peak_memory_gb": peak and round(peak, 2)}
     nbformat.write(notebook, unfinished)
     unfinished.replace(output)

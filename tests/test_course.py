@@ -1,3 +1,4 @@
+import re
 import shlex
 
 import nbformat
@@ -50,7 +51,10 @@ def test_a_run_with_papermill_from_failure_to_success_to_nothing_left_to_do(smal
 
     capsys.readouterr()
     assert course.run(only=["02_dae"], overrides={"epochs": 2, "noise_level": "1e-1"}) == small_course / "runs" / "full"
-    assert "trained for 2" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "trained for 2" in said
+    took = re.search(r"^02_dae: took \d+ s, and (\d\.\d) GB of memory at most$", said, re.MULTILINE)
+    assert 0 < float(took[1]) < 2
     assert files_in(outputs) == ["02_dae.ipynb"]
     notebook = nbformat.read(outputs / "02_dae.ipynb", as_version=4)
     (injected,) = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
@@ -58,6 +62,8 @@ def test_a_run_with_papermill_from_failure_to_success_to_nothing_left_to_do(smal
     # As a number, in the type of its field, whatever YAML or the command line made of it.
     assert "noise_level = 0.1\n" in injected
     assert all(cell.execution_count for cell in notebook.cells)
+    assert 0 < notebook.metadata.dae_keras.seconds < 120
+    assert 0.02 < notebook.metadata.dae_keras.peak_memory_gb < 2
     # Relative paths count from the course folder, and the source stays as it was.
     assert (small_course / "runs" / "full" / "checkpoints" / "DAE.keras").read_text() == "trained for 2 epochs"
     assert not (small_course / "notebooks" / "runs").exists()
