@@ -1,11 +1,16 @@
-"""Sliders in a notebook where somebody sits before it; a figure where nobody does (papermill, nbval, a printed page)."""
+"""What moves in a notebook where somebody sits before it: sliders, and a figure of a training under way.
+
+Where nobody does (papermill, nbval, a printed page) there is a figure in the sliders' place, and the training prints its lines alone.
+"""
 
 import io
 from functools import partial
 
+import keras
 import numpy as np
 import tensorflow as tf
 from IPython import get_ipython
+from IPython.display import display
 from PIL import Image
 
 from dae_keras import metrics, plots
@@ -124,6 +129,42 @@ class CodeWalk:
             slider.observe(show, "value")
         show()
         return widgets.HBox([picture, widgets.VBox(sliders)], layout={"flex_flow": "row wrap"})
+
+
+class EpochFigure(keras.callbacks.Callback):
+    """A figure that fills in after each epoch: the losses, what the model makes of one noisy digit, and the time that is left.
+
+    It draws no random number and changes no weight. `training.EpochLine` must come before it, for the epoch's `seconds`.
+
+    Args:
+        noisy: one image (1, 28, 28, 1), as the model gets it.
+        clean: the same, as it should be.
+    """
+
+    def __init__(self, noisy, clean):
+        super().__init__()
+        self.noisy, self.clean = noisy, clean
+        self.history = {"loss": [], "val_loss": [], "seconds": []}
+        self.shown = None
+
+    def on_epoch_end(self, epoch, logs=None):  # noqa: D102
+        for key, values in self.history.items():
+            values.append(logs[key])
+        figure = self.figure()
+        if self.shown is None:
+            self.shown = display(figure, display_id=True)
+        else:
+            self.shown.update(figure)
+
+    def figure(self):
+        """The training so far."""
+        done, epochs = len(self.history["loss"]), self.params["epochs"]
+        # The first epoch compiles, and so tells too much of the others.
+        left = np.mean(self.history["seconds"][1:] or self.history["seconds"]) * (epochs - done)
+        until = f"about {left / 60:.0f} min to go" if left > 90 else f"about {left:.0f} s to go" if left else "done"
+        restored = np.asarray(self.model(self.noisy, training=False), np.float32)
+        images = {"noisy": self.noisy[0], "restored": restored[0], "original": self.clean[0]}
+        return plots.training_so_far(self.history, epochs, images, f"Epoch {done} of {epochs}, {until}")
 
 
 def live(toy):

@@ -105,6 +105,31 @@ def training_curves(history, title, unit):
     return _finished(figure, title)
 
 
+def training_so_far(history, epochs, images, title):
+    """Training and validation loss of the epochs until now, on an axis for all of them, beside what the model makes of one image.
+
+    Args:
+        history: dict with the lists `loss` and `val_loss`.
+        epochs: how many there will be.
+        images: dict of a caption to an image (28, 28, 1) in [0, 1].
+        title: of the figure.
+    """
+    mosaic = [["loss", *images]]
+    figure, axes = plt.subplot_mosaic(
+        mosaic, layout="constrained", dpi=_DPI, figsize=(4.2 + 1.3 * len(images), 2.4), width_ratios=[2.6, *[1] * len(images)]
+    )
+    done = np.arange(1, len(history["loss"]) + 1)
+    axes["loss"].plot(done, history["loss"], "o-", color="0.55", label="training")
+    axes["loss"].plot(done, history["val_loss"], "s-", color="black", label="validation")
+    axes["loss"].set(xlabel="epoch", ylabel="loss", xlim=(0.5, epochs + 0.5))
+    axes["loss"].xaxis.get_major_locator().set_params(integer=True)
+    axes["loss"].legend()
+    for caption, image in images.items():
+        _show(axes[caption], image)
+        axes[caption].set_title(caption, fontsize=9)
+    return _finished(figure, title)
+
+
 def lines(x, series, title, xlabel, ylabel):
     """Several curves over one axis.
 

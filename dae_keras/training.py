@@ -198,6 +198,11 @@ def _train_anew(model, pairs, validation, settings, name, checkpoint):
         keras.callbacks.TensorBoard(logs),
         keras.callbacks.CSVLogger(logs / "history.csv"),
     ]
+    from dae_keras import play  # matplotlib takes half a second, and what only loads a checkpoint need not wait for it
+
+    if play.somebody_watches():
+        one = slice(len(validation[0]) // 2, len(validation[0]) // 2 + 1)
+        callbacks.append(play.EpochFigure(*(part[one] for part in validation)))
     if settings.early_stopping:
         callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=settings.early_stopping))
 

@@ -10,7 +10,7 @@ import small_models
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dae_keras import metrics, play
+from dae_keras import data, metrics, noise, play, training
 from dae_keras.noise import NOISES, add_noise
 from dae_keras.play import CodeWalk, NoiseLab, live
 
@@ -94,3 +94,48 @@ def test_where_nobody_watches_a_figure_stands_in(lab, monkeypatch, watched):
     assert not play.somebody_watches()  # no notebook at all
     monkeypatch.setattr(play, "somebody_watches", lambda: watched)
     assert isinstance(live(lab[0]), ipywidgets.VBox if watched else Figure)
+
+
+@pytest.fixture
+def displayed(monkeypatch):
+    """All figures that are shown, in order: the first by `display`, the others in its place."""
+    figures = []
+
+    class Handle:
+        def update(self, figure):
+            figures.append(figure)
+
+    def display(figure, display_id):
+        assert display_id
+        figures.append(figure)
+        return Handle()
+
+    monkeypatch.setattr(play, "display", display)
+    return figures
+
+
+def test_a_training_that_somebody_watches_shows_a_figure_and_learns_the_same(small_settings, random_images, displayed, monkeypatch):
+    def weights_after(watched):
+        settings = small_settings(epochs=3, run_dir=str(small_settings().run_path / str(watched)))
+        training.set_up(settings)
+        monkeypatch.setattr(play, "somebody_watches", lambda: watched)
+        pairs = noise.training_pairs(data.batches(np.round(255 * random_images[:64]).astype(np.uint8), 16, 0), settings)
+        validation = noise.evaluation_pair(np.round(255 * random_images[64:]).astype(np.uint8), settings)
+        model, history = training.train(small_models.MODELS["VAE"](), pairs, validation, settings)
+        return model.get_weights(), history, validation
+
+    unseen, _, _ = weights_after(False)
+    assert displayed == []
+    seen, history, (noisy, clean) = weights_after(True)
+    assert all(np.array_equal(before, after) for before, after in zip(unseen, seen, strict=True))
+    titles = [figure.get_suptitle() for figure in displayed]
+    assert [title.partition(",")[0] for title in titles] == ["Epoch 1 of 3", "Epoch 2 of 3", "Epoch 3 of 3"]
+    assert titles[0].endswith("to go") and titles[-1].endswith("done")
+    losses, *pictures = displayed[-1].axes
+    assert [list(line.get_ydata()) for line in losses.lines] == [history["loss"], history["val_loss"]]
+    assert losses.get_xlim() == (0.5, 3.5)
+    shown = {axes.get_title(): axes.images[0].get_array() for axes in pictures}
+    assert list(shown) == ["noisy", "restored", "original"]
+    middle = len(noisy) // 2
+    for caption, image in (("noisy", noisy[middle]), ("original", clean[middle])):
+        assert np.allclose(shown[caption], image[..., 0], atol=1 / 15)  # drawn in 16 greys
