@@ -45,6 +45,7 @@ LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()
 BADGE = re.compile(r"\s*\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)")
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 TABLE_COMMENT = re.compile(r"^<!--(?:[=/](?:(?!-->)[^\n])*)-->\n", re.M)
+TERM = re.compile(r'^<a id="(?P<name>[\w-]+)"></a>', re.M)  # where a text can be linked to, as GitHub and JupyterLab read it
 
 # An icon of Font Awesome: name, width, height, other names, code point, one outline or two.
 ICON = re.compile(r'(?P<name>"[\w-]+"|\w+):\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*"(?:,"[^"]*")*\])\],?')
@@ -136,8 +137,8 @@ def with_links(text, name, page, facts, anchors):
 
 
 def shown(text):
-    """A text without what its reader does not see."""
-    return COMMENT.sub("", TABLE_COMMENT.sub("", text))
+    """A text without what its reader does not see, and with MyST's own targets in place of HTML's."""
+    return TERM.sub(r"(\g<name>)=\n", COMMENT.sub("", TABLE_COMMENT.sub("", text)))
 
 
 def slug(title):

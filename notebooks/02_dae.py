@@ -104,10 +104,12 @@ print("device:", set_up(settings))
 # %% [markdown]
 # ## The idea
 #
-# An **autoencoder** is two functions: an encoder $f$ turns an image into a short code, and a decoder $g$ turns the code back into an image.
+# An **[autoencoder](../docs/glossary.md#autoencoder)** is two functions: an [encoder](../docs/glossary.md#encoder) $f$ turns an image into
+# a short [code](../docs/glossary.md#code), and a [decoder](../docs/glossary.md#decoder) $g$ turns the code back into an image.
 # If the code is much shorter than the image, the pair has to find out what digits have in common.
 #
-# A **denoising** autoencoder makes the task harder, and more useful. It sees a corrupted image $\tilde x$, but is asked for the clean one:
+# A **[denoising](../docs/glossary.md#dae)** autoencoder makes the task harder, and more useful. It sees a corrupted image $\tilde x$, but
+# is asked for the clean one:
 #
 # $$\min_{f,\,g}\; \mathbb E_{x}\, \mathbb E_{\tilde x \mid x}\; L\bigl(x,\; g(f(\tilde x))\bigr).$$
 #
@@ -130,9 +132,9 @@ print(f"{len(pairs):,} training batches; test images with {noise_text(settings)}
 # %% [markdown]
 # ## The network in plain Keras
 #
-# Four dense layers, 784-400-20-400-784. The output of the second one is the **code**, a vector of 20 values (the **latent dimension**) for an image of 784
-# pixels. It has no activation function: a ReLU would cut off the negative half of each of its few values. The sigmoid of the last layer keeps every
-# pixel in $[0, 1]$.
+# Four dense layers, 784-400-20-400-784. The output of the second one is the **code**, a vector of 20 values (the
+# **[latent dimension](../docs/glossary.md#latent-dimension)**) for an image of 784 pixels. It has no activation function: a ReLU would cut
+# off the negative half of each of its few values. The sigmoid of the last layer keeps every pixel in $[0, 1]$.
 
 # %%
 encoder = keras.Sequential(
@@ -188,9 +190,9 @@ assert plain.count_params() == expected, "a dense layer from a to b has a * b we
 
 # %% [markdown]
 # Compile, fit, predict: that is all there is to it. Here is a short first training, on 5,000 images, to show the plain calls. The loss is
-# binary cross-entropy, which reads the target pixel as the probability of ink. It is measured in **nats**, the unit of information that goes with the
-# natural logarithm: a nat is $1 / \ln 2$, about 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is
-# confidently wrong.
+# [binary cross-entropy](../docs/glossary.md#binary-cross-entropy), which reads the target pixel as the probability of ink. It is measured
+# in **[nats](../docs/glossary.md#nat)**, the unit of information that goes with the natural logarithm: a nat is $1 / \ln 2$, about
+# 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is confidently wrong.
 
 # %%
 plain.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
@@ -205,8 +207,10 @@ print(f"after one pass over 5,000 images: PSNR {metrics.measure(clean, plain.pre
 # reading: `dae_keras/models/dae.py`. `train` compiles and fits it as above, and adds what a real training needs:
 #
 # - **fresh noise** in every epoch, so that there is nothing to learn by heart;
-# - a **learning rate** that rises over the first twentieth of the steps and then falls to zero along a cosine, with `learning_rate` as its mean;
-# - **speed**: Adam's update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one call of the compiled function;
+# - a **learning rate** that rises over the first twentieth of the steps and then falls to zero along a
+#   [cosine](../docs/glossary.md#cosine-schedule), with `learning_rate` as its mean;
+# - **speed**: [Adam](../docs/glossary.md#adam)'s update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one
+#   call of the compiled function;
 # - Keras's **callbacks**: the weights of the epoch with the lowest validation loss are kept, curves go to TensorBoard
 #   (`tensorboard --logdir runs/full/logs`) and to a CSV file, and a loss that is not a number stops everything with an error.
 
@@ -294,9 +298,10 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## The wrong noise
 #
-# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
-# repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
-# and 1, and is never told which. It is validated at the usual level.
+# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2
+# and tested at 0.5. Let us repeat that mistake on purpose, and train one more network besides: a
+# **[blind](../docs/glossary.md#blind-denoiser)** one, which sees a different level in every training image, between 0 and 1, and is never
+# told which. It is validated at the usual level.
 #
 # **Predict before you run:** which of the three is best at 0.5?
 #
@@ -473,10 +478,10 @@ Markdown(
 # Twenty values hold everything that the decoder knows about the image. How much of the result does the network owe to its nonlinear layers? Ask
 # the best linear encoders and decoders with a code as long:
 #
-# - **PCA of the clean test images** may cheat: it sees no noise, and its components are computed from the very images it is tested on. No linear
-#   code of this size comes closer to clean images.
-# - **Reduced-rank regression** is the honest rival: the linear map from noisy to clean images through a code of this size with the least squared
-#   error on the training images.
+# - **[PCA](../docs/glossary.md#pca) of the clean test images** may cheat: it sees no noise, and its components are computed from the very
+#   images it is tested on. No linear code of this size comes closer to clean images.
+# - **[Reduced-rank regression](../docs/glossary.md#reduced-rank-regression)** is the honest rival: the linear map from noisy to clean
+#   images through a code of this size with the least squared error on the training images.
 #
 # **Predict before you run:** which of the three comes closest to the clean test images?
 #
@@ -579,8 +584,9 @@ plots.digit_map(
 # ## Learning without clean images
 #
 # Where do clean images come from, when it is the camera that makes the noise? Often there are none, but one can take the same picture
-# again. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
-# for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it can do is to answer with the mean,
+# again. **[Noise2Noise](../docs/glossary.md#noise2noise)** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy
+# version of an image and is asked for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it
+# can do is to answer with the mean,
 #
 # $$\mathbb E[\tilde x' \mid \tilde x] = \mathbb E\bigl[\,\mathbb E[\tilde x' \mid x]\,\big|\,\tilde x\bigr] ,$$
 #

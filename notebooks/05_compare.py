@@ -137,11 +137,12 @@ if comparable:
 # %% [markdown]
 # A method is only as good as what it is compared with, so here are two rivals without a network; more follow further down.
 #
-# - The **median filter** replaces each pixel by the median of its 3 × 3 neighbourhood. It needs no training, and knows nothing of digits.
-# - The **linear filter** is as good as linear gets: each clean pixel as a weighted sum of all 784 noisy pixels and a constant, by least squares
-#   over the training images. With $X$ the noisy and $Y$ the clean training images, one per row and both centred, its weights are
-#   $W = (X^\top X + \lambda I)^{-1} X^\top Y$: one system of 784 equations. The small ridge $\lambda$ keeps it solvable where border pixels
-#   never vary.
+# - The **[median filter](../docs/glossary.md#median-filter)** replaces each pixel by the median of its 3 × 3 neighbourhood. It needs no
+#   training, and knows nothing of digits.
+# - The **[linear filter](../docs/glossary.md#linear-filter)** is as good as linear gets: each clean pixel as a weighted sum of all 784
+#   noisy pixels and a constant, by least squares over the training images. With $X$ the noisy and $Y$ the clean training images, one per
+#   row and both centred, its weights are $W = (X^\top X + \lambda I)^{-1} X^\top Y$: one system of 784 equations. The small ridge $\lambda$
+#   keeps it solvable where border pixels never vary.
 #
 # **Predict before you run:** which of the two comes closer to the networks? Does the linear filter beat one of them?
 
@@ -273,7 +274,8 @@ show_table(lines)
 # ## Is the difference real?
 #
 # Or is it the luck of these test images? All methods saw the same images with the same noise, so compare image by image. Then draw from the
-# differences again and again, with replacement, as many as there are (the bootstrap), and see where 95<!--=95--> % of the means lie.
+# differences again and again, with replacement, as many as there are (the [bootstrap](../docs/glossary.md#bootstrap-interval)), and see
+# where 95<!--=95--> % of the means lie.
 
 
 # %%
