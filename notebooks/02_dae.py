@@ -28,7 +28,7 @@
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 50<!--=minutes_to_read("02_dae")--> minutes to
-# read. Training this notebook's network took 36<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
+# read, about 100<!--=minutes_to_solve("02_dae")--> for the exercises (an estimate: no class has been timed). Training this notebook's network took 36<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes as long, the short trainings besides less.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]

@@ -31,8 +31,8 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do;
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
-# each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read, about
+# 90<!--=minutes_to_solve("03_dcae")--> for the exercises (an estimate: no class has been timed). On two CPU cores each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.

@@ -30,7 +30,8 @@
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
 # of 40<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 30<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
-# [a break](#halfway-a-break) between them; allow an hour for the exercises. When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
+# [a break](#halfway-a-break) between them, and about 80<!--=minutes_to_solve("04_vae")--> minutes for the exercises (an estimate: no class
+# has been timed). When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
