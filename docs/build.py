@@ -118,9 +118,10 @@ def with_links(text, name, page, facts, anchors):
         if re.match(r"[a-z]+:", target):
             return match[0]
         path, _, anchor = target.partition("#")
+        anchor = slug(anchor)  # a heading of a notebook is linked to as JupyterLab names it
         if not path:
             owner = anchors.get(anchor, name)
-            return match[0] if page_of(owner) == page else f"{match['before']}{page_of(owner)}#{anchor}{match['after']}"
+            return f"{match['before']}{'' if page_of(owner) == page else page_of(owner)}#{anchor}{match['after']}"
         place = os.path.normpath(PurePosixPath(name).parent / path)
         if there := page_of(place):
             target = os.path.relpath(there, PurePosixPath(page).parent) + (f"#{anchor}" if anchor else "")

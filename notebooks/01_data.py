@@ -578,7 +578,7 @@ from scipy.stats import norm
 # `np.random.default_rng(0)`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def masked(images, share, random):
     """The images with a share of their pixels, drawn at random, set to 0."""
     return np.where(random.random(images.shape) < share, 0, images)
@@ -594,7 +594,7 @@ check("masked", masked)
 # 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def clipped_mean(x, level):
     """The mean of min(1, max(0, x + level * normal number))."""
     # The pixel stays between 0 and 1 while the normal number is between a and b; above b it counts as 1.
@@ -610,7 +610,7 @@ check("clipped_mean", clipped_mean)
 # Write the PSNR from its formula, without `metrics`: one number for each image. Clip `restored` to $[0, 1]$ first.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def psnr(clean, restored):
     """PSNR in dB of each image: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
     errors = np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
@@ -626,7 +626,7 @@ check("psnr", psnr)
 # then subtract `lift`, the mean of a black pixel under the noise, and clip to $[0, 1]$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blurred(noisy, lift):
     """The noisy images (images, 28, 28, 1), averaged over 3 x 3 pixels and freed from the lift of their background."""
     return np.clip(uniform_filter(noisy, size=(1, 3, 3, 1)) - lift, 0, 1)

@@ -733,7 +733,7 @@ from keras import layers
 # $[10^{-7},\, 1 - 10^{-7}]$ first. For $x = p = 0.5$ the loss of a pixel is $\ln 2$, about 0.693<!--=np.log(2):.3f-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def cross_entropy(clean, restored):
     """Binary cross-entropy of each image in nats per pixel: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
     p = np.clip(restored, 1e-7, 1 - 1e-7)
@@ -749,7 +749,7 @@ check("cross_entropy", cross_entropy)
 # eight arrays: matrix and bias of each of the four dense layers, in order. Mind which layers have a ReLU, and which has none.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def forward(images, weights):
     """The autoencoder's images, from images (n, 28, 28, 1) and the weights [w1, b1, w2, b2, w3, b3, w4, b4]; the same shape."""
     w1, b1, w2, b2, w3, b3, w4, b4 = weights
@@ -767,7 +767,7 @@ check("forward", forward)
 # layers, no activation function on the code, and a sigmoid at the end. Nothing in it is random, and there is nothing to compile.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def plain_dae(hidden_dim, latent_dim):
     """A Keras model from images (n, 28, 28, 1) to images of the same shape in [0, 1], through a code of latent_dim values."""
     return keras.Sequential(
@@ -794,7 +794,7 @@ check("plain_dae", plain_dae)
 # level ("Fresh noise for every image, in every epoch").
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blind_pairs(images, sigma, batch_size):
     """A tf.data.Dataset of (noisy, clean) batches of shape (batch_size, 28, 28, 1), from images (n, 28, 28, 1) of dtype uint8."""
 
@@ -815,7 +815,7 @@ check("blind_pairs", blind_pairs)
 # and add the mean image again. Do not clip. In "The best linear rival" this is the PCA that sees clean images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def pca(images, k):
     """The images (n, 28, 28, 1), rebuilt from their k leading principal components; the same shape."""
     flat = images.reshape(len(images), -1)
@@ -835,7 +835,7 @@ check("pca", pca)
 # noisy and clean images differ, so it needs a constant. Here the images come as rows.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reduced_rank(noisy, clean, k):
     """The best linear code of k values: arrays of shape (images, pixels) in, (matrix, constant) out.
 

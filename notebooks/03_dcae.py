@@ -801,7 +801,7 @@ from keras import Model, layers
 # `size_and_weights(7, 64, 32, 2, 2, transposed=True)` is `(14, 8224)`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def size_and_weights(size, channels, filters, kernel, stride=1, transposed=False):
     """Size of the output and number of weights, two whole numbers, of a convolution.
 
@@ -820,7 +820,7 @@ check("size_and_weights", size_and_weights)
 # the window stays inside the image; with `"same"` its centre visits every pixel, and beyond the border everything is 0.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def convolved(image, kernel, padding):
     """The feature map, a 2-D array, that a kernel (k, k), k odd, finds in an image (height, width); padding: "valid" or "same"."""
     k = len(kernel)
@@ -840,7 +840,7 @@ check("convolved", convolved)
 # and both kernels must be able to learn.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 class Residual(layers.Layer):
     """A residual block for maps (n, height, width, filters); such maps come out."""
 
@@ -870,7 +870,7 @@ check("Residual", Residual)
 # `encoder(32, 128).count_params()` is 162,504<!--=model.encoder.count_params()-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def encoder(filters, code_dim):
     """A keras.Model from images (n, 28, 28, 1) to codes (n, code_dim)."""
     image = layers.Input((28, 28, 1))
@@ -892,7 +892,7 @@ check("encoder", encoder)
 # list such as `[(0, 0), (0, 1), (-1, 0)]`: rows down, columns to the right. Let `np.roll` do the moving.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def averaged(restore, noisy, moves):
     """The mean of the answers to moved images: noisy (n, 28, 28, 1), the result of the same shape."""
     answers = []
@@ -912,7 +912,7 @@ check("averaged", averaged)
 # gives the restored images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def walked(denoiser, start, levels):
     """The images at the end of the walk, of the shape of `start`: pure noise of the first of the levels, which fall."""
     images = start

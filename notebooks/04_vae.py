@@ -30,7 +30,7 @@
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
 # of 40<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 30<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
-# [a break](#halfway-a-break) between them, and about 80<!--=minutes_to_solve("04_vae")--> minutes for the exercises (an estimate: no class
+# [a break](#Halfway:-a-break) between them, and about 80<!--=minutes_to_solve("04_vae")--> minutes for the exercises (an estimate: no class
 # has been timed). When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -1071,7 +1071,7 @@ class SmallVAE(keras.Model):
 # `keras.random.normal(shape, seed=seed)`, and compute with `ops`, so that a gradient finds its way back.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def sampled_code(z_mean, z_log_var, seed):
     """A sample of q(z|x) for each image: two tensors of shape (images, latent dimensions) give one of the same shape."""
     noise = keras.random.normal(ops.shape(z_mean), seed=seed)
@@ -1087,7 +1087,7 @@ check("sampled_code", sampled_code)
 # try it on: for a single latent dimension with $\mu = 0.7$, $\log \sigma^2 = -1$ it is 0.429<!--=closed_form:.3f--> nats.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def kl_divergence(z_mean, z_log_var):
     """The KL divergence of each image's q(z|x) from N(0, I): arrays of shape (images, latent dimensions) give (images,)."""
     return ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1)
@@ -1102,7 +1102,7 @@ check("kl_divergence", kl_divergence)
 # the mean over the images. `ops.binary_crossentropy` helps.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reconstruction_loss(images, logits):
     """Minus log p(x|z) in nats, mean over the images: two arrays of shape (images, 28, 28, 1) give one number."""
     cross_entropy = ops.binary_crossentropy(images, logits, from_logits=True)
@@ -1120,7 +1120,7 @@ check("reconstruction_loss", reconstruction_loss)
 # (`seed=None`), or every step has the same.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 class MyVAE(SmallVAE):
     """A VAE that can be trained."""
 
@@ -1151,7 +1151,7 @@ check("train_step", MyVAE)
 # *logarithms* of the weights, $k$ for each image. NumPy or `ops`, as you like. To try it: for the two log weights 0 and $\ln 3$ of one image the bound is $\ln 2$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def weighted_bound(log_weights):
     """The log of the mean of each image's k importance weights: their logarithms (k, images) give (images,), in nats."""
     largest = np.max(log_weights, axis=0)
@@ -1166,7 +1166,7 @@ check("weighted_bound", weighted_bound)
 # Count the latent dimensions that say something: those whose mean varies over the images, with a variance above `threshold`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def active_units(z_mean, threshold=0.01):
     """How many units are active: the means of an array (images, latent dimensions) give one whole number."""
     return np.sum(np.var(z_mean, axis=0) > threshold)

@@ -34,8 +34,8 @@
 # **Time:** three sittings, and about 85<!--=minutes_to_solve("05_compare")--> minutes for the exercises (an estimate: no class has been timed).
 # The code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 #
-# 1. **Who wins, and why**, up to the [first break](#first-break): 40<!--=minutes_to_read("05_compare", until="## First break")--> minutes to read.
-# 2. **What lies behind the scores**, and what is left of them under other noise, up to the [second break](#second-break):
+# 1. **Who wins, and why**, up to the [first break](#First-break): 40<!--=minutes_to_read("05_compare", until="## First break")--> minutes to read.
+# 2. **What lies behind the scores**, and what is left of them under other noise, up to the [second break](#Second-break):
 #    45<!--=minutes_to_read("05_compare", since="## First break", until="## Second break")--> minutes.
 # 3. **Failures and inventions**: 25<!--=minutes_to_read("05_compare", since="## Second break", until="## Exercises")--> minutes.
 
@@ -1421,7 +1421,7 @@ from dae_keras.exercises import check, hint  # noqa: F401
 # 95<!--=95--> % of the means of `first - second` lie, if the images are drawn anew, with replacement, `draws` times?
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def paired_interval(first, second, random, draws=1000):
     """The lower and the upper limit: of arrays (images,), by a NumPy generator."""
     difference = first - second
@@ -1438,7 +1438,7 @@ check("paired_interval", paired_interval)
 # on pairs of training images, applied to new ones. No ridge is needed here, and nothing is clipped.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def linearly_restored(training_noisy, training_clean, noisy):
     """The restored images (m, pixels): training pairs (n, pixels) each, n well above the number of pixels; noisy (m, pixels)."""
     noisy_mean, clean_mean = training_noisy.mean(axis=0), training_clean.mean(axis=0)
@@ -1455,7 +1455,7 @@ check("linearly_restored", linearly_restored)
 # images, over all pixels of all images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def debiasing(filtered, clean):
     """Factor and offset, two numbers: of what a filter made of training images, and of the clean ones, both (n, 28, 28, 1)."""
     return np.polyfit(filtered.ravel(), clean.ravel(), 1)
@@ -1470,7 +1470,7 @@ check("debiasing", debiasing)
 # is the normal density. It must work at low levels too, where a likelihood is smaller than the smallest number that NumPy knows.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def posterior_mean(noisy, images, level):
     """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels), if they can be only `images` (N, pixels)."""
     distances = np.sum((noisy[:, None] - images) ** 2, axis=2)  # (n, N)
@@ -1488,7 +1488,7 @@ check("posterior_mean", posterior_mean)
 # $\lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\,\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr)$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def frechet(mean, covariance, other_mean, other_covariance):
     """The distance of two Gaussians, one number: means (d,), covariances (d, d)."""
     roots = np.sqrt(np.maximum(np.linalg.eigvals(covariance @ other_covariance).real, 0))
