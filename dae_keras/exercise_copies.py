@@ -14,7 +14,7 @@ import nbformat
 
 from dae_keras.exercises import EXERCISES
 from dae_keras.files import replace_file
-from dae_keras.pages import CLAIM, FIGURE
+from dae_keras.pages import CLAIM, FIGURE, minutes_to_solve
 from dae_keras.settings import course_folder
 
 FOLDER = "exercises"
@@ -79,7 +79,9 @@ def learners_copy(name):
     title = source[0].source.splitlines()[0].removeprefix("# ")
     opening = (
         f"# Exercises: {title}\n\nWrite code where the dots are, and run the cell: `check` says whether it is right, and what is wrong "
-        f"if it is not. Hints and a solution unfold below each exercise. The lesson itself is [{title}](../notebooks/{name}.ipynb)."
+        f"if it is not. Hints and a solution unfold below each exercise. The lesson itself is [{title}](../notebooks/{name}.ipynb).\n\n"
+        f"If you have read it, allow about {minutes_to_solve(name)} minutes. How long each exercise takes is an estimate: no class has "
+        "been timed."
     )
     new = nbformat.v4
     cells = [
@@ -89,13 +91,14 @@ def learners_copy(name):
     ]
     for exercise, (task, code) in solutions(name).items():  # its heading is a level higher here
         hints = [("Hint " + str(number), text) for number, text in enumerate(EXERCISES[exercise].hints, 1)]
+        minutes = EXERCISES[exercise].minutes
         code_alone = code[: code.index("\ncheck(")].rstrip()
         folded = "\n\n".join(
             f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
             for summary, text in [*hints, ("Solution", f"```python\n{code_alone}\n```")]
         )
         cells += [
-            new.new_markdown_cell(_without_marks(task).removeprefix("#")),
+            new.new_markdown_cell(_without_marks(task).removeprefix("#").replace("\n\n", f"\n\n*About {minutes} minutes.* ", 1)),
             new.new_code_cell(stub(code)),
             new.new_markdown_cell(folded),
         ]

@@ -26,6 +26,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from dae_keras import study
+from dae_keras.exercises import EXERCISES
 from dae_keras.files import replace_file
 from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import course_folder
@@ -148,6 +149,14 @@ def minutes_to_read(name, since=None, until=None):
     return 5 * max(1, round((words / 150 + lines / 10 + pictures / 3) / 5))
 
 
+def minutes_to_solve(name):
+    """Minutes that an exercise takes a learner, or those of a notebook together, by the estimate that stands with each judge."""
+    found = [each.minutes for exercise, each in EXERCISES.items() if name in (exercise, each.notebook)]
+    if not found:
+        raise PageError(f"there is no exercise or notebook {name}")
+    return sum(found)
+
+
 def published(key):
     """A number that others have published, by its key in `notebooks/tables/published.csv`, which says where, by which protocol and when."""
     return value("published", "value", key=key)
@@ -155,7 +164,20 @@ def published(key):
 
 LOOKUPS = {
     function.__name__: function
-    for function in (rows, value, mean, deviation, least, page, bench, denoisers_table, columns_of, minutes_to_read, published)
+    for function in (
+        rows,
+        value,
+        mean,
+        deviation,
+        least,
+        page,
+        bench,
+        denoisers_table,
+        columns_of,
+        minutes_to_read,
+        minutes_to_solve,
+        published,
+    )
 }
 
 

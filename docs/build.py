@@ -45,6 +45,7 @@ LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()
 BADGE = re.compile(r"\s*\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)")
 COMMENT = re.compile(r"<!--.*?-->", re.S)
 TABLE_COMMENT = re.compile(r"^<!--(?:[=/](?:(?!-->)[^\n])*)-->\n", re.M)
+TERM = re.compile(r'^<a id="(?P<name>[\w-]+)"></a>', re.M)  # where a text can be linked to, as GitHub and JupyterLab read it
 
 # An icon of Font Awesome: name, width, height, other names, code point, one outline or two.
 ICON = re.compile(r'(?P<name>"[\w-]+"|\w+):\[\d+,\d+,\[(?P<aliases>[^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*"(?:,"[^"]*")*\])\],?')
@@ -117,9 +118,10 @@ def with_links(text, name, page, facts, anchors):
         if re.match(r"[a-z]+:", target):
             return match[0]
         path, _, anchor = target.partition("#")
+        anchor = slug(anchor)  # a heading of a notebook is linked to as JupyterLab names it
         if not path:
             owner = anchors.get(anchor, name)
-            return match[0] if page_of(owner) == page else f"{match['before']}{page_of(owner)}#{anchor}{match['after']}"
+            return f"{match['before']}{'' if page_of(owner) == page else page_of(owner)}#{anchor}{match['after']}"
         place = os.path.normpath(PurePosixPath(name).parent / path)
         if there := page_of(place):
             target = os.path.relpath(there, PurePosixPath(page).parent) + (f"#{anchor}" if anchor else "")
@@ -136,8 +138,8 @@ def with_links(text, name, page, facts, anchors):
 
 
 def shown(text):
-    """A text without what its reader does not see."""
-    return COMMENT.sub("", TABLE_COMMENT.sub("", text))
+    """A text without what its reader does not see, and with MyST's own targets in place of HTML's."""
+    return TERM.sub(r"(\g<name>)=\n", COMMENT.sub("", TABLE_COMMENT.sub("", text)))
 
 
 def slug(title):

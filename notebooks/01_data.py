@@ -25,8 +25,9 @@
 # - define, compute and read the two metrics of this course, PSNR and SSIM;
 # - build a `tf.data` pipeline that gives every image fresh noise in every epoch.
 #
-# **You need** NumPy, a little Python and the normal distribution. **Time:** 35<!--=minutes_to_read("01_data")--> minutes to read; the
-# code runs in about 50<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
+# **You need** NumPy, a little Python and the normal distribution. New terms link to the [glossary](../docs/glossary.md), which has them in
+# Chinese too. **Time:** 35<!--=minutes_to_read("01_data")--> minutes to read, about 50<!--=minutes_to_solve("01_data")--> for the exercises (an
+# estimate: no class has been timed). The code runs in about 50<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
 
 # %% [markdown]
 # ## Set-up
@@ -132,11 +133,11 @@ print("images of each class:", dict(enumerate(np.bincount(images.test_labels, mi
 #
 # | set | images | job |
 # |---|---|---|
-# | training | 55,000 | the gradient steps |
-# | validation | 5,000 | choosing: which epoch to keep, which network, which learning rate |
-# | test | 10,000 | one honest measurement at the end |
+# | [training](../docs/glossary.md#training-images) | 55,000 | the gradient steps |
+# | [validation](../docs/glossary.md#validation-images) | 5,000 | choosing: which [epoch](../docs/glossary.md#epoch) to keep, which network, which learning rate |
+# | [test](../docs/glossary.md#test-images) | 10,000 | one honest measurement at the end |
 #
-# The split is a shuffle with a fixed seed (`data_seed`), so everybody gets the same one.
+# The split is a shuffle with a fixed [seed](../docs/glossary.md#seed) (`data_seed`), so everybody gets the same one.
 #
 # Why not choose on the test images? Take a hundred "networks" that know nothing: each guesses the digits at random, and so is right for
 # one image in ten in the long run. Choose the one that scores best on 500 validation images, and then measure it on the test images.
@@ -198,10 +199,10 @@ if settings.dataset == "mnist" and len(whole_set) == 60_000:
 #
 # | noise | formula | where it comes from |
 # |---|---|---|
-# | Gaussian | $\tilde x = x + \ell\,\varepsilon$ | thermal noise in a sensor, noise of its read-out |
-# | salt and pepper | $\tilde x = 0$ if $u < \ell/2$, $1$ if $u > 1 - \ell/2$, else $x$ | dead pixels, transmission errors |
-# | masking | $\tilde x = 0$ if $u < \ell$, else $x$ | missing data |
-# | speckle | $\tilde x = x + \ell\,x\,\varepsilon$ | radar, ultrasound: the brighter, the noisier |
+# | [Gaussian](../docs/glossary.md#gaussian-noise) | $\tilde x = x + \ell\,\varepsilon$ | thermal noise in a sensor, noise of its read-out |
+# | [salt and pepper](../docs/glossary.md#salt-and-pepper) | $\tilde x = 0$ if $u < \ell/2$, $1$ if $u > 1 - \ell/2$, else $x$ | dead pixels, transmission errors |
+# | [masking](../docs/glossary.md#masking-noise) | $\tilde x = 0$ if $u < \ell$, else $x$ | missing data |
+# | [speckle](../docs/glossary.md#speckle) | $\tilde x = x + \ell\,x\,\varepsilon$ | radar, ultrasound: the brighter, the noisier |
 #
 # (A camera in low light suffers from a fifth kind, shot noise: the number of photons in a pixel is Poisson-distributed.)
 #
@@ -288,8 +289,9 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 #
 # ## What clipping does
 #
-# A camera or an 8-bit file cannot store a pixel of −0.3 or 1.4: it is clipped to $[0, 1]$. This changes the noise. A black pixel with
-# Gaussian noise is negative half of the time, and clipping turns those negative values into 0. What remains has the mean
+# A camera or an 8-bit file cannot store a pixel of −0.3 or 1.4: it is [clipped](../docs/glossary.md#clipping) to $[0, 1]$. This changes the
+# noise. A black pixel with Gaussian noise is negative half of the time, and clipping turns those negative values into 0. What remains has
+# the mean
 #
 # $$\mathbb E[\max(0, \ell\,\varepsilon)] = \int_0^\infty \ell\,t\,\varphi(t)\,dt = \ell\,\varphi(0) = \frac{\ell}{\sqrt{2\pi}} \approx 0.4\,\ell ,
 # \qquad \varphi(t) = \frac{e^{-t^2/2}}{\sqrt{2\pi}} .$$
@@ -364,8 +366,9 @@ plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipp
 #
 # ## Two metrics
 #
-# **PSNR**, the peak signal-to-noise ratio, puts the mean squared error (MSE) on a logarithmic scale. The "peak" is the data range, 1 in this
-# course. For a clean image $x$ and a noisy or restored one $y$, both with $n = 784$ pixels,
+# **[PSNR](../docs/glossary.md#psnr)**, the peak signal-to-noise ratio, puts the mean squared error ([MSE](../docs/glossary.md#mse)) on a
+# logarithmic scale. The "peak" is the data range, 1 in this course. For a clean image $x$ and a noisy or restored one $y$, both with
+# $n = 784$ pixels,
 #
 # $$\mathrm{MSE}(x, y) = \frac 1n \sum_{i=1}^n (x_i - y_i)^2, \qquad
 # \mathrm{PSNR}(x, y) = 10 \log_{10} \frac{1^2}{\mathrm{MSE}(x, y)} \ \text{decibels (dB)} .$$
@@ -397,8 +400,9 @@ start = metrics.measure(clean, noisy)
 # the masked images differ more from each other, because masking hurts bold digits more than thin
 # ones<!--?np.corrcoef(clean.mean(axis=(1, 2, 3)), of_each)[0, 1] < -0.8-->.
 #
-# **SSIM**, the structural similarity (Wang et al. 2004), compares brightness, contrast and pattern in small windows. It was designed to
-# agree better with the eye than an error summed pixel by pixel. In a window with means $\mu$, variances $\sigma^2$ and covariance $\sigma_{xy}$ it is
+# **[SSIM](../docs/glossary.md#ssim)**, the structural similarity (Wang et al. 2004), compares brightness, contrast and pattern in small
+# windows. It was designed to agree better with the eye than an error summed pixel by pixel. In a window with means $\mu$, variances
+# $\sigma^2$ and covariance $\sigma_{xy}$ it is
 #
 # $$\mathrm{SSIM}(x, y) = \frac{(2 \mu_x \mu_y + c_1)(2 \sigma_{xy} + c_2)}{(\mu_x^2 + \mu_y^2 + c_1)(\sigma_x^2 + \sigma_y^2 + c_2)},
 # \qquad c_1 = 0.01^2, \; c_2 = 0.03^2 .$$
@@ -463,9 +467,10 @@ if settings.is_standard:
 #
 # ## Fresh noise for every image, in every epoch
 #
-# For measuring, the noise is drawn once and stored. For training, new noise is drawn in every epoch. Why? A model that sees the same
-# noise again and again can fit it. Test this with the simplest denoiser there is, a linear one: least squares from noisy to clean pixels,
-# with 2,000 training images in ten epochs. Only one thing changes, the seed of the noise: the same in all epochs, or a new one in each.
+# For measuring, the noise is drawn once and stored. For training, [fresh noise](../docs/glossary.md#fresh-noise) is drawn in every epoch.
+# Why? A model that sees the same noise again and again can fit it. Test this with the simplest denoiser there is, a linear one: least
+# squares from noisy to clean pixels, with 2,000 training images in ten epochs. Only one thing changes, the seed of the noise: the same in
+# all epochs, or a new one in each.
 #
 # **Predict before you run:** which of the two has the lower error on the noisy images it was fitted to? And which on validation images?
 #
@@ -573,7 +578,7 @@ from scipy.stats import norm
 # `np.random.default_rng(0)`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def masked(images, share, random):
     """The images with a share of their pixels, drawn at random, set to 0."""
     return np.where(random.random(images.shape) < share, 0, images)
@@ -589,7 +594,7 @@ check("masked", masked)
 # 0.3342<!--=0.25 * (norm.cdf(1.5) - norm.cdf(-0.5)) + 0.5 * (norm.pdf(0.5) - norm.pdf(1.5)) + norm.sf(1.5):.4f-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def clipped_mean(x, level):
     """The mean of min(1, max(0, x + level * normal number))."""
     # The pixel stays between 0 and 1 while the normal number is between a and b; above b it counts as 1.
@@ -605,7 +610,7 @@ check("clipped_mean", clipped_mean)
 # Write the PSNR from its formula, without `metrics`: one number for each image. Clip `restored` to $[0, 1]$ first.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def psnr(clean, restored):
     """PSNR in dB of each image: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
     errors = np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
@@ -621,7 +626,7 @@ check("psnr", psnr)
 # then subtract `lift`, the mean of a black pixel under the noise, and clip to $[0, 1]$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blurred(noisy, lift):
     """The noisy images (images, 28, 28, 1), averaged over 3 x 3 pixels and freed from the lift of their background."""
     return np.clip(uniform_filter(noisy, size=(1, 3, 3, 1)) - lift, 0, 1)

@@ -28,7 +28,7 @@
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 50<!--=minutes_to_read("02_dae")--> minutes to
-# read. Training this notebook's network took 36<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
+# read, about 100<!--=minutes_to_solve("02_dae")--> for the exercises (an estimate: no class has been timed). Training this notebook's network took 36<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes as long, the short trainings besides less.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -104,10 +104,12 @@ print("device:", set_up(settings))
 # %% [markdown]
 # ## The idea
 #
-# An **autoencoder** is two functions: an encoder $f$ turns an image into a short code, and a decoder $g$ turns the code back into an image.
+# An **[autoencoder](../docs/glossary.md#autoencoder)** is two functions: an [encoder](../docs/glossary.md#encoder) $f$ turns an image into
+# a short [code](../docs/glossary.md#code), and a [decoder](../docs/glossary.md#decoder) $g$ turns the code back into an image.
 # If the code is much shorter than the image, the pair has to find out what digits have in common.
 #
-# A **denoising** autoencoder makes the task harder, and more useful. It sees a corrupted image $\tilde x$, but is asked for the clean one:
+# A **[denoising](../docs/glossary.md#dae)** autoencoder makes the task harder, and more useful. It sees a corrupted image $\tilde x$, but
+# is asked for the clean one:
 #
 # $$\min_{f,\,g}\; \mathbb E_{x}\, \mathbb E_{\tilde x \mid x}\; L\bigl(x,\; g(f(\tilde x))\bigr).$$
 #
@@ -130,9 +132,9 @@ print(f"{len(pairs):,} training batches; test images with {noise_text(settings)}
 # %% [markdown]
 # ## The network in plain Keras
 #
-# Four dense layers, 784-400-20-400-784. The output of the second one is the **code**, a vector of 20 values (the **latent dimension**) for an image of 784
-# pixels. It has no activation function: a ReLU would cut off the negative half of each of its few values. The sigmoid of the last layer keeps every
-# pixel in $[0, 1]$.
+# Four dense layers, 784-400-20-400-784. The output of the second one is the **code**, a vector of 20 values (the
+# **[latent dimension](../docs/glossary.md#latent-dimension)**) for an image of 784 pixels. It has no activation function: a ReLU would cut
+# off the negative half of each of its few values. The sigmoid of the last layer keeps every pixel in $[0, 1]$.
 
 # %%
 encoder = keras.Sequential(
@@ -188,9 +190,9 @@ assert plain.count_params() == expected, "a dense layer from a to b has a * b we
 
 # %% [markdown]
 # Compile, fit, predict: that is all there is to it. Here is a short first training, on 5,000 images, to show the plain calls. The loss is
-# binary cross-entropy, which reads the target pixel as the probability of ink. It is measured in **nats**, the unit of information that goes with the
-# natural logarithm: a nat is $1 / \ln 2$, about 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is
-# confidently wrong.
+# [binary cross-entropy](../docs/glossary.md#binary-cross-entropy), which reads the target pixel as the probability of ink. It is measured
+# in **[nats](../docs/glossary.md#nat)**, the unit of information that goes with the natural logarithm: a nat is $1 / \ln 2$, about
+# 1.44<!--=1 / np.log(2):.2f--> bits. Unlike the squared error, it keeps a strong gradient where the sigmoid is confidently wrong.
 
 # %%
 plain.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
@@ -205,8 +207,10 @@ print(f"after one pass over 5,000 images: PSNR {metrics.measure(clean, plain.pre
 # reading: `dae_keras/models/dae.py`. `train` compiles and fits it as above, and adds what a real training needs:
 #
 # - **fresh noise** in every epoch, so that there is nothing to learn by heart;
-# - a **learning rate** that rises over the first twentieth of the steps and then falls to zero along a cosine, with `learning_rate` as its mean;
-# - **speed**: Adam's update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one call of the compiled function;
+# - a **learning rate** that rises over the first twentieth of the steps and then falls to zero along a
+#   [cosine](../docs/glossary.md#cosine-schedule), with `learning_rate` as its mean;
+# - **speed**: [Adam](../docs/glossary.md#adam)'s update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one
+#   call of the compiled function;
 # - Keras's **callbacks**: the weights of the epoch with the lowest validation loss are kept, curves go to TensorBoard
 #   (`tensorboard --logdir runs/full/logs`) and to a CSV file, and a loss that is not a number stops everything with an error.
 
@@ -294,9 +298,10 @@ print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 # %% [markdown]
 # ## The wrong noise
 #
-# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2 and tested at 0.5. Let us
-# repeat that mistake on purpose, and train one more network besides: a **blind** one, which sees a different level in every training image, between 0
-# and 1, and is never told which. It is validated at the usual level.
+# A denoiser can be relied on only for noise like that of its training. The PyTorch project that this course follows trained at level 0.2
+# and tested at 0.5. Let us repeat that mistake on purpose, and train one more network besides: a
+# **[blind](../docs/glossary.md#blind-denoiser)** one, which sees a different level in every training image, between 0 and 1, and is never
+# told which. It is validated at the usual level.
 #
 # **Predict before you run:** which of the three is best at 0.5?
 #
@@ -473,10 +478,10 @@ Markdown(
 # Twenty values hold everything that the decoder knows about the image. How much of the result does the network owe to its nonlinear layers? Ask
 # the best linear encoders and decoders with a code as long:
 #
-# - **PCA of the clean test images** may cheat: it sees no noise, and its components are computed from the very images it is tested on. No linear
-#   code of this size comes closer to clean images.
-# - **Reduced-rank regression** is the honest rival: the linear map from noisy to clean images through a code of this size with the least squared
-#   error on the training images.
+# - **[PCA](../docs/glossary.md#pca) of the clean test images** may cheat: it sees no noise, and its components are computed from the very
+#   images it is tested on. No linear code of this size comes closer to clean images.
+# - **[Reduced-rank regression](../docs/glossary.md#reduced-rank-regression)** is the honest rival: the linear map from noisy to clean
+#   images through a code of this size with the least squared error on the training images.
 #
 # **Predict before you run:** which of the three comes closest to the clean test images?
 #
@@ -579,8 +584,9 @@ plots.digit_map(
 # ## Learning without clean images
 #
 # Where do clean images come from, when it is the camera that makes the noise? Often there are none, but one can take the same picture
-# again. **Noise2Noise** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy version of an image and is asked
-# for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it can do is to answer with the mean,
+# again. **[Noise2Noise](../docs/glossary.md#noise2noise)** (Lehtinen et al., ICML 2018) trains on such pairs: the network sees one noisy
+# version of an image and is asked for *another* noisy version of it. It cannot guess the fresh noise. With the squared error, the best it
+# can do is to answer with the mean,
 #
 # $$\mathbb E[\tilde x' \mid \tilde x] = \mathbb E\bigl[\,\mathbb E[\tilde x' \mid x]\,\big|\,\tilde x\bigr] ,$$
 #
@@ -727,7 +733,7 @@ from keras import layers
 # $[10^{-7},\, 1 - 10^{-7}]$ first. For $x = p = 0.5$ the loss of a pixel is $\ln 2$, about 0.693<!--=np.log(2):.3f-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def cross_entropy(clean, restored):
     """Binary cross-entropy of each image in nats per pixel: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
     p = np.clip(restored, 1e-7, 1 - 1e-7)
@@ -743,7 +749,7 @@ check("cross_entropy", cross_entropy)
 # eight arrays: matrix and bias of each of the four dense layers, in order. Mind which layers have a ReLU, and which has none.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def forward(images, weights):
     """The autoencoder's images, from images (n, 28, 28, 1) and the weights [w1, b1, w2, b2, w3, b3, w4, b4]; the same shape."""
     w1, b1, w2, b2, w3, b3, w4, b4 = weights
@@ -761,7 +767,7 @@ check("forward", forward)
 # layers, no activation function on the code, and a sigmoid at the end. Nothing in it is random, and there is nothing to compile.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def plain_dae(hidden_dim, latent_dim):
     """A Keras model from images (n, 28, 28, 1) to images of the same shape in [0, 1], through a code of latent_dim values."""
     return keras.Sequential(
@@ -788,7 +794,7 @@ check("plain_dae", plain_dae)
 # level ("Fresh noise for every image, in every epoch").
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blind_pairs(images, sigma, batch_size):
     """A tf.data.Dataset of (noisy, clean) batches of shape (batch_size, 28, 28, 1), from images (n, 28, 28, 1) of dtype uint8."""
 
@@ -809,7 +815,7 @@ check("blind_pairs", blind_pairs)
 # and add the mean image again. Do not clip. In "The best linear rival" this is the PCA that sees clean images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def pca(images, k):
     """The images (n, 28, 28, 1), rebuilt from their k leading principal components; the same shape."""
     flat = images.reshape(len(images), -1)
@@ -829,7 +835,7 @@ check("pca", pca)
 # noisy and clean images differ, so it needs a constant. Here the images come as rows.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reduced_rank(noisy, clean, k):
     """The best linear code of k values: arrays of shape (images, pixels) in, (matrix, constant) out.
 

@@ -31,8 +31,8 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do;
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read. On two CPU cores
-# each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read, about
+# 90<!--=minutes_to_solve("03_dcae")--> for the exercises (an estimate: no class has been timed). On two CPU cores each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -112,8 +112,9 @@ print("device:", set_up(settings))
 # ## The idea
 #
 # A dense layer does not know that two pixels are neighbours: it has one weight for each pair of an input and an
-# output, and all pairs are alike to it. A **convolution** computes each output from a small window of the input, with
-# the same weights at every place. With a stride of $s$, its **feature map** number $k$ is
+# output, and all pairs are alike to it. A **[convolution](../docs/glossary.md#convolution)** computes each output from
+# a small window of the input, with the same weights at every place. With a [stride](../docs/glossary.md#stride) of $s$,
+# its **[feature map](../docs/glossary.md#feature-map)** number $k$ is
 #
 # $$y_{i,j,k} = \beta_k + \sum_{u,v,c} w_{u,v,c,k}\; x_{si+u,\,sj+v,\,c}\,,$$
 #
@@ -157,11 +158,11 @@ print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution
 #
 # ## Down to the code and up again
 #
-# A **stride** of 2 halves height and width: 28 to 14 to 7. Seven is odd, so the network stops there: the next stride
-# would give 4, and 4 doubled is 8. On the way up, a **transposed convolution** does the reverse: each input pixel
+# A **stride** of 2 halves height and width: 28 to 14 to 7. Seven is odd, so the network stops there: the next stride would give 4, and 4
+# doubled is 8. On the way up, a **[transposed convolution](../docs/glossary.md#transposed-convolution)** does the reverse: each input pixel
 # paints a small patch of the output, and patches that overlap add up.
 #
-# Between the strides sit **residual blocks** (He, Zhang, Ren and Sun 2015):
+# Between the strides sit **[residual blocks](../docs/glossary.md#residual-block)** (He, Zhang, Ren and Sun 2015):
 # $x + \mathrm{conv}(\mathrm{relu}(\mathrm{conv}(x)))$. A block only has to learn what to add to its input. Here is one in
 # plain Keras, without the original's normalisation and without its ReLU after the sum. Its second convolution starts at
 # zero, so that a new block changes nothing:
@@ -182,7 +183,8 @@ print("a new block is the identity:", np.array_equal(block.predict(sample, verbo
 # After three epochs it helps a little<!--?0.05 < value("exercises", "validation PSNR", variant="block start = zeros; epochs = 3") - value("exercises", "validation PSNR", variant="block start = he_normal; epochs = 3") < 0.5-->; whether any of that is left after ten we have not measured. The network trains
 # without normalisation layers either way.
 #
-# The package's `DCAE` (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through it:
+# The package's [`DCAE`](../docs/glossary.md#dcae) (`dae_keras/models/dcae.py`) is made of these pieces. Follow one image's shape through
+# it:
 
 # %%
 model = load_checkpoint(settings.model_path, DCAE) if settings.model_path else DCAE(settings.filters, settings.code_dim)
@@ -375,9 +377,9 @@ plots.image_sheet(maps, "Feature maps of the first noisy test image", columns, s
 # on a darker ground. In others only its edges do, bright on one side and dark on the other. Many show it faintly, among
 # noise.*
 #
-# Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each
-# test image with two different draws of noise, and divide the distance between the two by that between two different
-# digits. At 1 the noise drowns the digit; at 0 no noise is left. The baseline is an encoder that has not been trained.
+# Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each test image with two
+# different draws of noise, and divide the distance between the two by that between two different digits. At 1 the noise drowns the digit;
+# at 0 no noise is left. The [baseline](../docs/glossary.md#baseline) is an encoder that has not been trained.
 
 
 # %%
@@ -406,10 +408,10 @@ Markdown(markdown_table([{"distance": stage, "untrained": f"{a:.2f}", "trained":
 #
 # ## Around the code
 #
-# The code is a bottleneck: a few values must tell the decoder where every stroke begins and ends. A **skip
-# connection** leads feature maps of the encoder around it. At 7 × 7 and at 14 × 14, the decoder's maps meet the
-# encoder's maps of the same size. There are two ways to join them: the **U-Net** (Ronneberger, Fischer and Brox 2015)
-# concatenates them, **RED-Net** (Mao, Shen and Yang 2016) adds them. What does each cost?
+# The code is a bottleneck: a few values must tell the decoder where every stroke begins and ends. A
+# **[skip connection](../docs/glossary.md#skip-connection)** leads feature maps of the encoder around it. At 7 × 7 and at 14 × 14, the
+# decoder's maps meet the encoder's maps of the same size. There are two ways to join them: the **U-Net** (Ronneberger, Fischer and
+# Brox 2015) concatenates them, **RED-Net** (Mao, Shen and Yang 2016) adds them. What does each cost?
 
 # %%
 decoder_maps, encoder_maps = layers.Input((14, 14, 32)), layers.Input((14, 14, 32))
@@ -533,8 +535,9 @@ plots.image_rows(pictures, "The DCAE with skips: paths taken away or exchanged")
 # ## Shifted images
 #
 # A stroke is a stroke wherever it is: does the network restore a digit that is not in the middle? A convolution is
-# **equivariant** to shifts: move its input by a pixel, and its output moves along. With a stride of 2 that holds for
-# shifts by multiples of 2 only, after two such strides for multiples of 4. And a dense layer has nothing that could move along.
+# **[equivariant](../docs/glossary.md#equivariant)** to shifts: move its input by a pixel, and its output moves along. With a stride of 2
+# that holds for shifts by multiples of 2 only, after two such strides for multiples of 4. And a dense layer has nothing that could move
+# along.
 #
 # Test it on the DCAE: move noisy images to the right, shift the maps of the unmoved images by the whole number of
 # pixels that fits best, and compare the two in the middle, away from the borders. The measure is the one from above: 0 where
@@ -631,9 +634,9 @@ for shift in (0, 4):
 #
 # $$E[x \mid y] = y + \sigma^2\, \nabla \log p(y)\,.$$
 #
-# The left side is the best answer a denoiser can give, by squared error and by cross-entropy alike. So **what the best
-# denoiser changes is a step uphill**, to where images are more likely (Robbins 1956; Miyasawa 1961; Efron 2011). A trained
-# denoiser is an estimate of that gradient, the **score** (Vincent 2011), though nobody has ever told it a density.
+# The left side is the best answer a denoiser can give, by squared error and by cross-entropy alike. So **what the best denoiser changes is
+# a step uphill**, to where images are more likely (Robbins 1956; Miyasawa 1961; Efron 2011). A trained denoiser is an estimate of that
+# gradient, the **[score](../docs/glossary.md#score)** (Vincent 2011), though nobody has ever told it a density.
 #
 # Test the identity where both sides are known: "images" of a single number, -1 with probability 0.3 and 1 with 0.7. The left
 # side by counting: the mean of all $x$ whose $y$ fell close to a place. The right side by the formula.
@@ -798,7 +801,7 @@ from keras import Model, layers
 # `size_and_weights(7, 64, 32, 2, 2, transposed=True)` is `(14, 8224)`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def size_and_weights(size, channels, filters, kernel, stride=1, transposed=False):
     """Size of the output and number of weights, two whole numbers, of a convolution.
 
@@ -817,7 +820,7 @@ check("size_and_weights", size_and_weights)
 # the window stays inside the image; with `"same"` its centre visits every pixel, and beyond the border everything is 0.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def convolved(image, kernel, padding):
     """The feature map, a 2-D array, that a kernel (k, k), k odd, finds in an image (height, width); padding: "valid" or "same"."""
     k = len(kernel)
@@ -837,7 +840,7 @@ check("convolved", convolved)
 # and both kernels must be able to learn.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 class Residual(layers.Layer):
     """A residual block for maps (n, height, width, filters); such maps come out."""
 
@@ -867,7 +870,7 @@ check("Residual", Residual)
 # `encoder(32, 128).count_params()` is 162,504<!--=model.encoder.count_params()-->.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def encoder(filters, code_dim):
     """A keras.Model from images (n, 28, 28, 1) to codes (n, code_dim)."""
     image = layers.Input((28, 28, 1))
@@ -889,7 +892,7 @@ check("encoder", encoder)
 # list such as `[(0, 0), (0, 1), (-1, 0)]`: rows down, columns to the right. Let `np.roll` do the moving.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def averaged(restore, noisy, moves):
     """The mean of the answers to moved images: noisy (n, 28, 28, 1), the result of the same shape."""
     answers = []
@@ -909,7 +912,7 @@ check("averaged", averaged)
 # gives the restored images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def walked(denoiser, start, levels):
     """The images at the end of the walk, of the shape of `start`: pure noise of the first of the levels, which fall."""
     images = start

@@ -28,10 +28,10 @@
 # - cause a posterior collapse on purpose, and recognise one;
 # - generate, interpolate, and judge the samples by numbers: what a known prior gives you, and what it does not.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. The terms, also in Chinese, stand in
-# the [glossary](../docs/glossary.md). **Time:** two sittings,
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
 # of 40<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 30<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
-# [a break](#halfway-a-break) between them; allow an hour for the exercises. When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
+# [a break](#Halfway:-a-break) between them, and about 80<!--=minutes_to_solve("04_vae")--> minutes for the exercises (an estimate: no class
+# has been timed). When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -118,20 +118,22 @@ print("device:", set_up(settings))
 # %% [markdown]
 # ## The idea
 #
-# The DAE's decoder turns a code into an image. Could it draw new digits? You would first have to find out where in the code space the codes of
-# digits lie. A **variational autoencoder**, or VAE (Kingma and Welling: *Auto-encoding variational Bayes*, 2014), settles that before the
-# training. It starts from a story of how images come about:
+# The DAE's decoder turns a code into an image. Could it draw new digits? You would first have to find out where in the code space the codes
+# of digits lie. A **[variational autoencoder](../docs/glossary.md#vae)**, or VAE (Kingma and Welling: *Auto-encoding variational Bayes*,
+# 2014), settles that before the training. It starts from a story of how images come about:
 #
-# 1. Draw a code $z$ from the **prior** $p(z) = \mathcal N(0, I)$: one standard normal number per latent dimension, all independent.
+# 1. Draw a code $z$ from the **[prior](../docs/glossary.md#prior)** $p(z) = \mathcal N(0, I)$: one standard normal number per latent
+#    dimension, all independent.
 # 2. The **decoder** turns $z$ into a probability of white for every pixel. Draw each pixel white or black accordingly. The probability that
-#    this gives the image $x$ is $p(x \mid z)$, the **likelihood** of the code.
+#    this gives the image $x$ is $p(x \mid z)$, the **[likelihood](../docs/glossary.md#likelihood)** of the code.
 #
-# Two more distributions follow from the story. $p(x) = \int p(x \mid z)\, p(z)\, dz$, the **evidence**, is the probability that the model gives
-# to an image: the higher for real digits, the better the model. $p(z \mid x)$, the **posterior**, says which codes may have produced
-# this image. Neither can be computed here, because the integral runs over all codes. So the **encoder** approximates the posterior:
-# $q(z \mid x) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$, independent normal distributions whose $\mu$ and $\log \sigma^2$ a network computes from the image.
+# Two more distributions follow from the story. $p(x) = \int p(x \mid z)\, p(z)\, dz$, the **[evidence](../docs/glossary.md#evidence)**, is
+# the probability that the model gives to an image: the higher for real digits, the better the model. $p(z \mid x)$, the
+# **[posterior](../docs/glossary.md#posterior)**, says which codes may have produced this image. Neither can be computed here, because the
+# integral runs over all codes. So the **encoder** approximates the posterior: $q(z \mid x) = \mathcal N(\mu, \mathrm{diag}\,\sigma^2)$,
+# independent normal distributions whose $\mu$ and $\log \sigma^2$ a network computes from the image.
 #
-# To say how far one distribution is from another we use the **Kullback-Leibler (KL) divergence**,
+# To say how far one distribution is from another we use the **[Kullback-Leibler (KL) divergence](../docs/glossary.md#kl-divergence)**,
 # $D_{\mathrm{KL}}(q\,\|\,p) = \mathbb E_{z \sim q} \log \frac{q(z)}{p(z)}$. It is 0 if the two are equal and positive otherwise. With the natural logarithm it
 # counts in **nats**, as all logarithms of probabilities do here; a nat is $1 / \ln 2 \approx 1.44$ bits.
 #
@@ -148,17 +150,18 @@ print("device:", set_up(settings))
 # &\ge \mathbb E_{z \sim q} \log p(x \mid z) - D_{\mathrm{KL}}\bigl(q(z)\,\|\,p(z)\bigr) .
 # \end{aligned}$$
 #
-# The last line is the **evidence lower bound**, and both of its terms can be computed. They pull in opposite directions. The first
-# wants codes that say as much as possible about the image. The second charges for every nat by which the image's codes differ from the prior. What
-# is missing, the gap, is the distance from $q$ to the true posterior: the better the encoder, the tighter the bound.
+# The last line is the **[evidence lower bound](../docs/glossary.md#evidence-lower-bound)**, and both of its terms can be computed. They
+# pull in opposite directions. The first, minus the [reconstruction loss](../docs/glossary.md#reconstruction-loss), wants codes that say as
+# much as possible about the image. The second charges for every nat by which the image's codes differ from the prior. What is missing, the
+# gap, is the distance from $q$ to the true posterior: the better the encoder, the tighter the bound.
 #
 # ### What it bounds, and what it does not
 #
 # - **Any $q$ will do.** An encoder that sees a *noisy* image gives one too. So minus the loss of a denoising VAE bounds $\log p(x)$ of the
 #   clean image as well, only more loosely: a noisy image says less about the code (Im, Ahn, Memisevic and Bengio: *Denoising criterion for
 #   variational auto-encoding framework*, 2017). You will measure how much looser.
-# - **The weight of the KL term**, `beta`, is 1 in the bound. With a larger weight you subtract more: still a bound, and a looser one. With a
-#   smaller weight nothing makes it a bound.
+# - **The weight of the KL term**, [`beta`](../docs/glossary.md#beta), is 1 in the bound. With a larger weight you subtract more: still a
+#   bound, and a looser one. With a smaller weight nothing makes it a bound.
 # - **Pixels are black or white in the story, and grey in MNIST.** Like most public examples we use the grey value as the target. That cross-entropy is not
 #   $-\log p(x)$ of the grey image, which has no probability in this model. But it is linear in the target. So it is the average over all
 #   black-and-white images that you can draw from the grey one, each pixel white with its grey value as probability: minus the loss bounds the mean
@@ -204,17 +207,19 @@ print(f"for 5 images the encoder gives {tuple(z_mean.shape)} means and {tuple(z_
 # %% [markdown]
 # ## The loss, piece by piece
 #
-# **Sampling.** The reconstruction term is a mean over $z \sim q(z \mid x)$; one sample per image is enough for a gradient step. But how does a
-# gradient pass through a random draw? By the **reparameterisation trick**: draw $\varepsilon \sim \mathcal N(0, I)$, which depends on
-# nothing, and set $z = \mu + \sigma\,\varepsilon$. Now $z$ is a differentiable function of $\mu$ and $\sigma$.
+# **Sampling.** The reconstruction term is a mean over $z \sim q(z \mid x)$; one sample per image is enough for a gradient step. But how
+# does a gradient pass through a random draw? By the **[reparameterisation trick](../docs/glossary.md#reparameterisation-trick)**: draw
+# $\varepsilon \sim \mathcal N(0, I)$, which depends on nothing, and set $z = \mu + \sigma\,\varepsilon$. Now $z$ is a differentiable
+# function of $\mu$ and $\sigma$.
 
 # %%
 epsilon = keras.random.normal(z_mean.shape, seed=1)
 z = z_mean + ops.exp(0.5 * z_log_var) * epsilon
 
 # %% [markdown]
-# **Reconstruction.** Every pixel is a Bernoulli variable, so $-\log p(x \mid z)$ is the binary cross-entropy, **summed** over the pixels: the
-# log-probability of an image is the sum over its pixels, not their mean.
+# **Reconstruction.** Every pixel is a Bernoulli variable, so $-\log p(x \mid z)$ is the binary cross-entropy, **summed** over the pixels:
+# the log-probability of an image is the sum over its pixels, not their mean. It is computed from the decoder's
+# [logits](../docs/glossary.md#logit), the numbers before its sigmoid.
 #
 # **KL.** Between these two normal distributions the divergence has a closed form, **summed** over the latent dimensions:
 #
@@ -428,10 +433,10 @@ Markdown(markdown_table([{"way": way, "MSE": f"{errors[way]:.4f}", "PSNR (dB)": 
 #
 # ## Part two: it bounds the likelihood
 #
-# From here on we look at the plain VAE: clean images in, the same images explained. Its KL loss is a sum over latent dimensions, so each can be
-# read by itself: how many nats does it say about an image? A latent dimension whose KL is zero says nothing: its $q$ is the
-# prior, whatever the image. It is called an **active unit** if the variance of its mean over the images is above 0.01 (Burda, Grosse
-# and Salakhutdinov: *Importance weighted autoencoders*, 2016).
+# From here on we look at the plain VAE: clean images in, the same images explained. Its KL loss is a sum over latent dimensions, so each
+# can be read by itself: how many nats does it say about an image? A latent dimension whose KL is zero says nothing: its $q$ is the prior,
+# whatever the image. It is called an **[active unit](../docs/glossary.md#active-unit)** if the variance of its mean over the images is
+# above 0.01 (Burda, Grosse and Salakhutdinov: *Importance weighted autoencoders*, 2016).
 
 # %%
 code_mean, code_log_var = plain.encoder.predict(seen, batch_size=1000, verbose=0)
@@ -450,14 +455,16 @@ plots.bars(bars, "What each latent dimension says", "latent dimension", "KL (nat
 # ### A tighter bound
 #
 # The gap is $D_{\mathrm{KL}}(q(z \mid x)\,\|\,p(z \mid x))$: the encoder's normal distribution is not the true posterior. With $k$ samples in
-# place of one the gap shrinks (Burda et al. 2016):
+# place of one the gap shrinks. This is the [importance-weighted bound](../docs/glossary.md#importance-weighted-bound) (Burda et al. 2016):
 #
 # $$\log p(x) \;\ge\; \mathbb E_{z_1, \dots, z_k \sim q(z \mid x)}\, \log \frac1k \sum_{i=1}^k \frac{p(x \mid z_i)\, p(z_i)}{q(z_i \mid x)} .$$
 #
-# $k = 1$ is the evidence lower bound, and in the limit of many samples the right side is $\log p(x)$ itself. The log of a mean is not linear in the target: with
-# grey targets it would no longer be the mean over the draws, only a looser bound. So from here on the targets are truly black or white: draw each pixel of the test
-# images once, and keep the draw. The weights in the sum are as small as $e^{-170}$, which no
-# float32 holds, so they are added in the logarithm (`logsumexp` subtracts the largest first). Here is the whole computation for 100 images.
+# $k = 1$ is the evidence lower bound, and in the limit of many samples the right side is $\log p(x)$ itself. The log of a mean is not
+# linear in the target: with grey targets it would no longer be the mean over the draws, only a looser bound. So from here on the targets
+# are truly black or white: draw each pixel of the test images once, and keep the draw. The
+# [importance weights](../docs/glossary.md#importance-weight) in the sum are as small as $e^{-170}$, which no float32 holds, so they are
+# added in the logarithm, by [log-sum-exp](../docs/glossary.md#log-sum-exp) (`logsumexp` subtracts the largest first). Here is the whole
+# computation for 100 images.
 
 # %%
 drawn = evaluation_pair(images.test, replace(plain_settings, binarisation="dynamic"))[1]  # one stored draw
@@ -530,9 +537,10 @@ if settings.is_standard:
 #
 # - **Grey**: the grey value is the target, and the encoder sees it too. Use it to compare implementations. (At $k = 50$ it
 #   still bounds the mean $\log p$ of the drawn images, only more loosely, because the log of a mean is convex in the target.)
-# - **Dynamic**: each pixel is drawn black or white, with its grey value as the probability of white, anew in every epoch.
-# - **Static**: the same, but drawn once. The course makes a draw of its own; published numbers use the public file of Larochelle and Murray (2011), another
-#   draw, so none stands beside ours.
+# - **[Dynamic](../docs/glossary.md#dynamic-binarisation)**: each pixel is drawn black or white, with its grey value as the probability of
+#   white, anew in every epoch.
+# - **[Static](../docs/glossary.md#static-binarisation)**: the same, but drawn once. The course makes a draw of its own; published numbers
+#   use the public file of Larochelle and Murray (2011), another draw, so none stands beside ours.
 #
 # What the course measured, by protocol, in nats per image; lower is better. Each row is this notebook with other parameters, run by `dae-keras study vae`; the
 # file `notebooks/tables/vae_bounds.csv` says with which versions and on which machine.
@@ -547,11 +555,13 @@ for targets in ("grey", "dynamic", "static"):
 # %% [markdown]
 # - **Grey.** *Reference* trains as the best-known public example, `vae` of pytorch/examples, does, but with 59,000 of the 60,000
 #   training images, for we keep 1,000 for validation. *Best schedule* changes the learning rate alone.
-# - **Dynamic.** Burda et al. (2016, table 1, one stochastic layer) publish 86.76<!--=published("burda_vae_1"):.2f--> for the VAE. *Study* is at
-#   86.69<!--=value("vae_bounds", "k = 5,000", run="study"):.2f-->, with twice<!--?rows("vae_bounds", run="study")[0]["network"] == "784-400-400-50"--> their hidden
-#   units (784-200-200-50). Their importance-weighted autoencoder (IWAE), which trains on the bound with $k = 5$ itself, is at 85.54<!--=published("burda_iwae_5"):.2f-->; ours is at
-#   85.68<!--=value("vae_bounds", "k = 5,000", run="study, IWAE"):.2f-->, 0.14<!--=value("vae_bounds", "k = 5,000", run="study, IWAE") - published("burda_iwae_5"):.2f-->
-#   nats behind. With $k = 50$ they reach 84.78<!--=published("burda_iwae_50"):.2f-->.
+# - **Dynamic.** Burda et al. (2016, table 1, one stochastic layer) publish 86.76<!--=published("burda_vae_1"):.2f--> for the VAE. *Study*
+#   is at 86.69<!--=value("vae_bounds", "k = 5,000", run="study"):.2f-->, with
+#   twice<!--?rows("vae_bounds", run="study")[0]["network"] == "784-400-400-50"--> their hidden units (784-200-200-50). Their
+#   importance-weighted autoencoder ([IWAE](../docs/glossary.md#iwae)), which trains on the bound with $k = 5$ itself, is at
+#   85.54<!--=published("burda_iwae_5"):.2f-->; ours is at 85.68<!--=value("vae_bounds", "k = 5,000", run="study, IWAE"):.2f-->,
+#   0.14<!--=value("vae_bounds", "k = 5,000", run="study, IWAE") - published("burda_iwae_5"):.2f--> nats behind. With $k = 50$ they reach
+#   84.78<!--=published("burda_iwae_50"):.2f-->.
 # - Our IWAE gains 1.0<!--=value("vae_bounds", "k = 5,000", run="study") - value("vae_bounds", "k = 5,000", run="study, IWAE"):.1f--> nats over our VAE, yet its own $k = 1$ is
 #   *worse*<!--?value("vae_bounds", "k = 1", run="study, IWAE") > value("vae_bounds", "k = 1", run="study")-->: it was trained to use five tries. It takes
 #   2.6<!--=value("vae_bounds", "minutes", run="study, IWAE") / value("vae_bounds", "minutes", run="study"):.1f--> times the minutes.
@@ -646,14 +656,16 @@ plots.lines(rank, silence, title, "rank of the latent dimension", "KL (nats per 
 # *The figure: four curves over the rank of the latent dimension. With weight 0.05 the KL is highest in every place, with 1 it is lower and falls with the rank; with
 # 39.2 and with 784 the curves lie on zero from end to end.*
 #
-# This is **posterior collapse**: with both means, weight 39.2, $q(z \mid x)$ is the prior for every
-# image, and the decoder can only answer with one and the same image. The symptom is a KL near zero; reconstruction loss alone would not tell you why.
+# This is **[posterior collapse](../docs/glossary.md#posterior-collapse)**: with both means, weight 39.2, $q(z \mid x)$ is the prior for
+# every image, and the decoder can only answer with one and the same image. The symptom is a KL near zero; reconstruction loss alone would
+# not tell you why.
 #
 # A weight that is too *small* is quieter. Reconstructions look better than ever, but the sum of the two terms, which is minus the bound, is
 # worse<!--?float(collapse[1 / 20]["their sum (nats)"]) > float(collapse[1]["their sum (nats)"])-->. What becomes of samples you will measure in the second sitting.
 #
 # **The cure** for wrong weights is to sum. A code can collapse although the weight is right, where the decoder is strong enough to do without it: Bowman et al. (*Generating
-# sentences from a continuous space*, 2016) met that with decoders that see the words they have written before, and let the weight rise from zero in the course of training.
+# sentences from a continuous space*, 2016) met that with decoders that see the words they have written before, and let the weight rise from zero in the course of training, a
+# [warm-up](../docs/glossary.md#warm-up).
 # `kl_warm_up` says over how many epochs. Without it 18<!--=value("exercises", "active units", model="VAE", variant="kl_warm_up = 0.0"):.0f--> of the 20 units stay active, with it
 # all of them<!--?all(value("exercises", "active units", model="VAE", variant=f"kl_warm_up = {epochs}") == 20 for epochs in ("3.0", "6.0")) and value("exercises", "active units", model="denoising VAE", variant="defaults") == 20-->, and more is gained: with 0, 1 (the default), 3 and 6 epochs of warm-up the denoising VAE reaches
 # 18.03<!--=value("exercises", "validation PSNR", model="VAE", variant="kl_warm_up = 0.0"):.2f-->, 18.20<!--=value("exercises", "validation PSNR", model="denoising VAE", variant="defaults"):.2f-->,
@@ -693,9 +705,10 @@ plots.image_sheet(plain.generate(100, seed=1).numpy(), "100 samples from the pri
 # How many are digits? Let a small classifier (`dae_keras/models/classifier.py`), trained on clean digits, look at them, in two ways:
 #
 # - **Confidence:** the share of images to which it gives one digit more than 90<!--=90--> % of the probability. Garbage can be confident too, so this alone is not enough.
-# - The **Fréchet distance:** take the activations of its last hidden layer, 64 per image, for 10,000 samples and for the 10,000 test images, fit a Gaussian to each set, and measure how far the two are apart
-#   (Heusel et al. 2017; Dowson and Landau 1982). It is 0 for equal means and covariances. Published values, FID, use a network trained on photographs; ours compare within this course only. Training images against test images
-#   give the floor: what perfect samples would score.
+# - The **[Fréchet distance](../docs/glossary.md#frechet-distance):** take the activations of its last hidden layer, 64 per image, for
+#   10,000 samples and for the 10,000 test images, fit a Gaussian to each set, and measure how far the two are apart (Heusel et al. 2017;
+#   Dowson and Landau 1982). It is 0 for equal means and covariances. Published values, FID, use a network trained on photographs; ours
+#   compare within this course only. Training images against test images give the floor: what perfect samples would score.
 
 # %%
 set_up(settings)
@@ -907,15 +920,17 @@ plots.image_rows(paths, "From one test image to another, along a straight line b
 #
 # ## Part four: is this a digit at all?
 #
-# A model of digits should be surprised by what is not one. Score each image by how badly the plain VAE explains it, and try two kinds of **out-of-distribution images**: digits
-# turned by 90°, and digits whose lower half is blank. Three scores:
+# A model of digits should be surprised by what is not one. Score each image by how badly the plain VAE explains it, and try two kinds of
+# **[out-of-distribution images](../docs/glossary.md#out-of-distribution-image)**: digits turned by 90°, and digits whose lower half is
+# blank. Three scores:
 #
 # - the *reconstruction loss* from the mean code;
 # - the *loss* itself, reconstruction from one sample plus KL;
 # - reconstruction loss *per ink*: divided by the sum of the pixels. A black pixel is easily explained; this asks whether an image with little ink seems familiar for that alone.
 #
-# The area under the ROC curve (AUC) is the chance that such an image scores higher than a digit: 1 is perfect, 0.5 is a coin. It says nothing about one threshold, so the table also gives the
-# share found by the reconstruction loss if you accept 5<!--=5--> % false alarms.
+# The area under the ROC curve ([AUC](../docs/glossary.md#auc)) is the chance that such an image scores higher than a digit: 1 is perfect,
+# 0.5 is a coin. It says nothing about one threshold, so the table also gives the share found by the reconstruction loss if you accept
+# 5<!--=5--> % false alarms.
 #
 # **Predict before you run:** which does the VAE miss, the turned digits or the half-blank ones? And which of the ten digits most, when turned?
 
@@ -1056,7 +1071,7 @@ class SmallVAE(keras.Model):
 # `keras.random.normal(shape, seed=seed)`, and compute with `ops`, so that a gradient finds its way back.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def sampled_code(z_mean, z_log_var, seed):
     """A sample of q(z|x) for each image: two tensors of shape (images, latent dimensions) give one of the same shape."""
     noise = keras.random.normal(ops.shape(z_mean), seed=seed)
@@ -1072,7 +1087,7 @@ check("sampled_code", sampled_code)
 # try it on: for a single latent dimension with $\mu = 0.7$, $\log \sigma^2 = -1$ it is 0.429<!--=closed_form:.3f--> nats.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def kl_divergence(z_mean, z_log_var):
     """The KL divergence of each image's q(z|x) from N(0, I): arrays of shape (images, latent dimensions) give (images,)."""
     return ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1)
@@ -1087,7 +1102,7 @@ check("kl_divergence", kl_divergence)
 # the mean over the images. `ops.binary_crossentropy` helps.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reconstruction_loss(images, logits):
     """Minus log p(x|z) in nats, mean over the images: two arrays of shape (images, 28, 28, 1) give one number."""
     cross_entropy = ops.binary_crossentropy(images, logits, from_logits=True)
@@ -1105,7 +1120,7 @@ check("reconstruction_loss", reconstruction_loss)
 # (`seed=None`), or every step has the same.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 class MyVAE(SmallVAE):
     """A VAE that can be trained."""
 
@@ -1136,7 +1151,7 @@ check("train_step", MyVAE)
 # *logarithms* of the weights, $k$ for each image. NumPy or `ops`, as you like. To try it: for the two log weights 0 and $\ln 3$ of one image the bound is $\ln 2$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def weighted_bound(log_weights):
     """The log of the mean of each image's k importance weights: their logarithms (k, images) give (images,), in nats."""
     largest = np.max(log_weights, axis=0)
@@ -1151,7 +1166,7 @@ check("weighted_bound", weighted_bound)
 # Count the latent dimensions that say something: those whose mean varies over the images, with a variance above `threshold`.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def active_units(z_mean, threshold=0.01):
     """How many units are active: the means of an array (images, latent dimensions) give one whole number."""
     return np.sum(np.var(z_mean, axis=0) > threshold)

@@ -29,8 +29,15 @@
 # - look at the best and the worst cases before you trust a mean;
 # - compare two models that invent digits, and find out whether one of them copies.
 #
-# **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder. **Time:**
-# 110<!--=minutes_to_read("05_compare")--> minutes to read; the code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder.
+#
+# **Time:** three sittings, and about 85<!--=minutes_to_solve("05_compare")--> minutes for the exercises (an estimate: no class has been timed).
+# The code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+#
+# 1. **Who wins, and why**, up to the [first break](#First-break): 40<!--=minutes_to_read("05_compare", until="## First break")--> minutes to read.
+# 2. **What lies behind the scores**, and what is left of them under other noise, up to the [second break](#Second-break):
+#    45<!--=minutes_to_read("05_compare", since="## First break", until="## Second break")--> minutes.
+# 3. **Failures and inventions**: 25<!--=minutes_to_read("05_compare", since="## Second break", until="## Exercises")--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -136,11 +143,12 @@ if comparable:
 # %% [markdown]
 # A method is only as good as what it is compared with, so here are two rivals without a network; more follow further down.
 #
-# - The **median filter** replaces each pixel by the median of its 3 × 3 neighbourhood. It needs no training, and knows nothing of digits.
-# - The **linear filter** is as good as linear gets: each clean pixel as a weighted sum of all 784 noisy pixels and a constant, by least squares
-#   over the training images. With $X$ the noisy and $Y$ the clean training images, one per row and both centred, its weights are
-#   $W = (X^\top X + \lambda I)^{-1} X^\top Y$: one system of 784 equations. The small ridge $\lambda$ keeps it solvable where border pixels
-#   never vary.
+# - The **[median filter](../docs/glossary.md#median-filter)** replaces each pixel by the median of its 3 × 3 neighbourhood. It needs no
+#   training, and knows nothing of digits.
+# - The **[linear filter](../docs/glossary.md#linear-filter)** is as good as linear gets: each clean pixel as a weighted sum of all 784
+#   noisy pixels and a constant, by least squares over the training images. With $X$ the noisy and $Y$ the clean training images, one per
+#   row and both centred, its weights are $W = (X^\top X + \lambda I)^{-1} X^\top Y$: one system of 784 equations. The small ridge $\lambda$
+#   keeps it solvable where border pixels never vary.
 #
 # **Predict before you run:** which of the two comes closer to the networks? Does the linear filter beat one of them?
 
@@ -272,7 +280,8 @@ show_table(lines)
 # ## Is the difference real?
 #
 # Or is it the luck of these test images? All methods saw the same images with the same noise, so compare image by image. Then draw from the
-# differences again and again, with replacement, as many as there are (the bootstrap), and see where 95<!--=95--> % of the means lie.
+# differences again and again, with replacement, as many as there are (the [bootstrap](../docs/glossary.md#bootstrap-interval)), and see
+# where 95<!--=95--> % of the means lie.
 
 
 # %%
@@ -554,7 +563,26 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 # %% [markdown]
 # *The figure: bars sorted by PSNR: the noisy input, the mean of the training images, the six filters with the best linear code among them, the linear
 # filter, the VAE, the DAE, the DAE with a code of 128, the Keras blog's network, and the DCAEs.*
+
+# %% [markdown]
+# ## First break
 #
+# **The first sitting ends here.** Before you close the page, do exercises 1 to 3 of [exercises/05_compare.ipynb](../exercises/05_compare.ipynb):
+# they are about this part.
+#
+# Keep four things:
+#
+# - The same images, noise and metrics for all; differences image by image, with an interval; several seeds.
+# - Most steps from one method to the next change several things. A table of all combinations tells what each of them brings.
+# - A filter with a bias is a straw man. Tuned and debiased, the best of the six is
+#   1.5<!--=scores["linear filter"]["psnr"] - max(filter_psnr.values()):.1f--> dB below the linear filter, which knows each place.
+# - Nonlinear layers gain 2.9<!--=scores["DAE"]["psnr"] - linear_code_psnr:.1f--> dB over the best linear code of the same size.
+#
+# **The second sitting** has four questions: What is the perfect answer, and why is it a bad one? Can a classifier read what has been restored? What does it
+# cost? What is left of the scores under other noise? It uses the variables of the first. So keep the kernel running, or, on another day, run all cells above
+# this one again.
+
+# %% [markdown]
 # ## The perfect answer is wrong
 #
 # The networks were trained to bring one number down: the loss on noisy training images. Which denoiser has the lowest expected squared error of all?
@@ -1109,7 +1137,21 @@ live(NoiseLab(models, images.test[:100]))
 
 # %% [markdown]
 # *The figure: the first test image, a 2, clean, with Gaussian noise of 0.5, and as each of the four models restores it, with the PSNR above.*
+
+# %% [markdown]
+# ## Second break
 #
+# **The second sitting ends here**; exercise 4 belongs to it. Keep three things:
+#
+# - The exact minimiser of the training loss looks up training images, and fails on new ones.
+# - Decibels are not legibility. Where the reader can be trained on the noise itself, a denoiser in front of it gains little.
+# - Away from the noise of its training, a network can lose to a filter, or to doing nothing. Trained there, the DCAE with skips wins at every level. The DAE
+#   does not: where there is little noise, its short code is the limit.
+#
+# **The third sitting** looks at single images: those that the best denoiser spoils, and those that two models invent. It needs the kernel of the first two, or
+# all cells above this one once more.
+
+# %% [markdown]
 # ## Best and worst
 #
 # A mean over 10,000 images hides the failures. Here are the images that the strongest model restored worst and best, with what the others made of them.
@@ -1362,11 +1404,13 @@ if denoiser:
 # long for a hundred images. The VAE has a **code**: 20 numbers that stand for an image, to compare images by, and to walk between. All the denoiser has
 # is the noise it started from, as large as the image. And the VAE has a **bound**: notebook 4 could say of an image how many nats it costs at most. The
 # denoiser knows the slope of the density, not its height.
-#
+
+# %% [markdown]
 # ## Exercises
 #
 # The first five you write yourself: open [exercises/05_compare.ipynb](../exercises/05_compare.ipynb), fill in the stubs, and let `check` tell
-# you what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last five are questions to this notebook.
+# you what is wrong. Here each task is followed by one solution, in a folded cell; try first. The first three belong to the first
+# sitting, the fourth to the second, the fifth to the third. The last five are questions to this notebook.
 
 # %% tags=["exercise-start"]
 import numpy as np
@@ -1379,7 +1423,7 @@ from dae_keras.exercises import check, hint  # noqa: F401
 # 95<!--=95--> % of the means of `first - second` lie, if the images are drawn anew, with replacement, `draws` times?
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def paired_interval(first, second, random, draws=1000):
     """The lower and the upper limit: of arrays (images,), by a NumPy generator."""
     difference = first - second
@@ -1396,7 +1440,7 @@ check("paired_interval", paired_interval)
 # on pairs of training images, applied to new ones. No ridge is needed here, and nothing is clipped.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def linearly_restored(training_noisy, training_clean, noisy):
     """The restored images (m, pixels): training pairs (n, pixels) each, n well above the number of pixels; noisy (m, pixels)."""
     noisy_mean, clean_mean = training_noisy.mean(axis=0), training_clean.mean(axis=0)
@@ -1413,7 +1457,7 @@ check("linearly_restored", linearly_restored)
 # images, over all pixels of all images.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def debiasing(filtered, clean):
     """Factor and offset, two numbers: of what a filter made of training images, and of the clean ones, both (n, 28, 28, 1)."""
     return np.polyfit(filtered.ravel(), clean.ravel(), 1)
@@ -1428,7 +1472,7 @@ check("debiasing", debiasing)
 # is the normal density. It must work at low levels too, where a likelihood is smaller than the smallest number that NumPy knows.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def posterior_mean(noisy, images, level):
     """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels), if they can be only `images` (N, pixels)."""
     distances = np.sum((noisy[:, None] - images) ** 2, axis=2)  # (n, N)
@@ -1446,7 +1490,7 @@ check("posterior_mean", posterior_mean)
 # $\lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\,\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr)$.
 
 
-# %% tags=["solution", "hide-input"] jupyter={"source_hidden": true}
+# %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def frechet(mean, covariance, other_mean, other_covariance):
     """The distance of two Gaussians, one number: means (d,), covariances (d, d)."""
     roots = np.sqrt(np.maximum(np.linalg.eigvals(covariance @ other_covariance).real, 0))

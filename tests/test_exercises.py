@@ -50,6 +50,18 @@ def test_each_notebook_has_four_to_six_exercises_with_a_check():
         assert 4 <= len(known) <= 6
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_minutes_of_the_exercises_are_stated_by_lesson_and_copy_and_marked_as_an_estimate(name):
+    minutes = {exercise: each.minutes for exercise, each in EXERCISES.items() if each.notebook == name}
+    assert set(minutes.values()) <= {5, 10, 15, 20, 25, 30}
+    lesson = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4).cells[0].source
+    assert f'{sum(minutes.values())}<!--=minutes_to_solve("{name}")-->' in lesson
+    copy = [cell.source for cell in copy_of(name).cells if cell.cell_type == "markdown"]
+    assert f"about {sum(minutes.values())} minutes" in copy[0]
+    assert "no class has been timed" in " ".join(lesson.split()) and "no class has been timed" in copy[0]
+    assert [int(said) for said in re.findall(r"^## Exercise .*\n\n\*About (\d+) minutes\.\*", "\n".join(copy), re.M)] == [*minutes.values()]
+
+
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_the_solution_is_right_and_the_stub_not_yet(exercise):
     name = EXERCISES[exercise].notebook

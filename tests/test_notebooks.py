@@ -242,11 +242,21 @@ def test_the_notebook_and_its_source_say_the_same(name):
 
 
 @each_notebook
+def test_jupyterlab_opens_the_notebook_whichever_of_the_two_files_is_newer(name):
+    """Jupytext's extension refuses to open a notebook that is newer than its source if what it would write differs in anything."""
+    written, source = jupytext.writes(notebook(name), "py:percent"), (REPOSITORY / "notebooks" / f"{name}.py").read_text()
+    header = re.compile(r"\A# ---\n.*?\n# ---\n", re.S)
+    assert header.sub("", written) == header.sub("", source)
+
+
+@each_notebook
 def test_links_and_pictures_of_the_notebook_are_there(name):
     prose = "\n".join(cell.source for cell in notebook(name).cells if cell.cell_type == "markdown")
     targets = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r'src="([^"]+)"', prose)
     local = [target for target in targets if not target.startswith(("http:", "https:", "attachment:", "data:"))]
     assert [target for target in local if not (REPOSITORY / "notebooks" / target).exists()] == []
+    anchors = {title.replace(" ", "-") for title in re.findall(r"^#+ (.*)$", prose, re.M)}  # as JupyterLab names them
+    assert set(re.findall(r"\]\(#([^)]+)\)", prose)) <= anchors
 
 
 # --------------------------------------------------------------------------------------------------------------- the packages

@@ -127,6 +127,12 @@ def test_the_benchmarks_tables_are_read_by_heading_row_and_column(course):
         pages.bench("### B", "other", "seconds")
 
 
+def test_the_minutes_of_exercises_are_those_of_their_judges():
+    assert pages.minutes_to_solve("psnr") < pages.minutes_to_solve("01_data")
+    with pytest.raises(pages.PageError, match="no exercise or notebook 06"):
+        pages.minutes_to_solve("06")
+
+
 def test_plain_numbers_are_those_that_nothing_measures(course):
     assert pages.plain_numbers(TEXT) == ["0.5", "28", "28"]
 

@@ -39,6 +39,11 @@ def test_every_section_of_the_readme_stands_on_one_page_and_no_page_asks_for_ano
     assert sorted(asked) == sorted(readme)
 
 
+def jupyters_anchor(title):
+    """A heading's anchor in JupyterLab, nbconvert and GitHub's view of a notebook; on the site it is `build.slug` of that."""
+    return title.replace(" ", "-")
+
+
 def test_links_of_the_docs_lead_to_files_and_headings():
     for path in (REPOSITORY / "docs").glob("*.md"):
         for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
@@ -49,19 +54,49 @@ def test_links_of_the_docs_lead_to_files_and_headings():
             assert file.is_file(), f"{path.name}: {target}"
             if anchor and file.suffix == ".ipynb":
                 source = "\n".join(cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type == "markdown")
-                assert anchor in {build.slug(title) for title in re.findall(r"^#+ (.*)$", source, re.M)}, f"{path.name}: {target}"
+                assert anchor in {jupyters_anchor(title) for title in re.findall(r"^#+ (.*)$", source, re.M)}, f"{path.name}: {target}"
+
+
+def glossary():
+    """Each entry of the glossary, taken apart: anchor, term, Chinese name, symbol or None, sentence with its places."""
+    entries = re.split(r"\n\n(?=<a )", (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8"))[1:]
+    form = re.compile(r'<a id="([\w-]+)"></a>\*\*(.+?)\*\* · ([^:$]+?)(?: · \$(.+?)\$)?: (.+)', re.S)
+    found = [form.fullmatch(entry.strip()) for entry in entries]
+    assert [entry for entry, term in zip(entries, found, strict=True) if term is None] == []
+    return [term.groups() for term in found]
 
 
 def test_each_term_of_the_glossary_has_its_chinese_name_a_sentence_and_the_place_that_introduces_it():
-    entries = re.split(r"\n\n(?=\*\*)", (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8"))[1:]
-    found = [re.fullmatch(r"\*\*(.+?)\*\* · ([^:$]+?)(?: · \$(.+?)\$)?: (.+)", entry.strip(), re.S) for entry in entries]
-    assert [entry for entry, term in zip(entries, found, strict=True) if term is None] == []
+    found = glossary()
     assert 55 <= len(found) <= 75
-    terms = [term[1] for term in found]
+    terms = [term for _, term, *_ in found]
     assert terms == sorted(terms, key=lambda term: term.casefold().replace("é", "e"))
-    for term in found:
-        assert re.search(r"[\u4e00-\u9fff]", term[2]), term[1]
-        assert re.search(r"\(\[[1-5], [^]]+\]\(\.\./notebooks/\w+\.ipynb#[\w-]+\)(, \[.+\))?\)\.$", term[4]), term[1]
+    for _, term, chinese, _, sentence in found:
+        assert re.search(r"[\u4e00-\u9fff]", chinese), term
+        assert re.search(r"\(\[[1-5], [^]]+\]\(\.\./notebooks/\w+\.ipynb#[^)\s]+\)(, \[.+\))?\)\.$", sentence), term
+
+
+def test_each_term_is_linked_once_from_the_lessons_where_the_glossary_says_that_it_is_introduced():
+    linked = {}
+    for name in build.NOTEBOOKS:
+        heading = ""
+        for cell in nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4).cells:
+            if cell.cell_type != "markdown":
+                assert "glossary.md" not in cell.source
+                continue
+            for part in re.split(r"^(?=#+ )", cell.source, flags=re.M):
+                if title := re.match(r"#+ (.*)", part):
+                    heading = jupyters_anchor(title[1])
+                    assert "glossary.md" not in title[1]
+                assert "glossary.md" not in "".join(re.findall(r"<summary>.*?</summary>", part))
+                for anchor in re.findall(r"\]\(\.\./docs/glossary\.md#([^)]+)\)", part):
+                    assert anchor not in linked, f"{anchor} is linked twice"
+                    linked[anchor] = f"../notebooks/{name}.ipynb#{heading}"
+    assert linked == {anchor: re.search(r"\]\(([^)]+)\)", sentence)[1] for anchor, *_, sentence in glossary()}
+
+
+def test_a_term_becomes_a_target_of_the_site():
+    assert build.shown('<a id="nat"></a>**Nat** · 纳特: a unit.\n') == "(nat)=\n**Nat** · 纳特: a unit.\n"
 
 
 def test_the_table_of_contents_names_every_page():
@@ -82,6 +117,7 @@ def test_the_table_of_contents_names_every_page():
         ("[a](benchmarks/RESULTS.md)", "[a](benchmarks.md)"),
         ("[a](README.zh-CN.md)", "[a](chinese.md)"),
         ("[a](#licence)", "[a](handbook.md#licence)"),
+        ("[a](notebooks/04_vae.ipynb#Halfway:-a-break)", "[a](notebooks/04_vae.ipynb#halfway-a-break)"),
         ("[a](LICENSE)", f"[a](https://github.com/{FACTS['repository']}/blob/main/LICENSE)"),
         ("[a](params/full)", f"[a](https://github.com/{FACTS['repository']}/tree/main/params/full)"),
         ("[a](https://example.org)", "[a](https://example.org)"),

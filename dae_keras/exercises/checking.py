@@ -26,11 +26,14 @@ class Exercise:
 
     Attributes:
         notebook: its name, such as `01_data`.
+        minutes: how long it takes someone who has read the lesson and is no expert. An estimate, from the length of the solution and the
+            thinking before it: no class has been timed.
         judge: a function of the answer that raises `AnswerError` or `NoAnswerError`, or returns what is worth saying about a right one.
         hints: texts, each of which says a little more than the one before.
     """
 
     notebook: str
+    minutes: int
     judge: Callable
     hints: tuple[str, ...]
 
@@ -46,11 +49,11 @@ class Verdict:
 EXERCISES: dict[str, Exercise] = {}
 
 
-def exercise(notebook, *hints):
+def exercise(notebook, minutes, *hints):
     """Register the decorated function as the judge of the exercise of its own name."""
 
     def register(judge):
-        EXERCISES[judge.__name__] = Exercise(notebook, judge, hints)
+        EXERCISES[judge.__name__] = Exercise(notebook, minutes, judge, hints)
         return judge
 
     return register

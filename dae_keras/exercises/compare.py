@@ -7,6 +7,7 @@ from dae_keras.exercises.checking import AnswerError, compare, exercise, pair_of
 
 @exercise(
     "05_compare",
+    15,
     "What varies is which images were in the test set. Both methods saw the same ones: what is the one number that an image contributes?",
     "Take the differences, one for each image. Draw as many image numbers as there are, with replacement, take the mean of their "
     "differences, and do that `draws` times.",
@@ -80,6 +81,7 @@ def _pairs():
 
 @exercise(
     "05_compare",
+    15,
     "With a constant beside the weights there are two ways: add a column of ones to the noisy images, or subtract the means of both first.",
     "Subtract `training_noisy.mean(axis=0)` from all noisy images, the new ones included, and `training_clean.mean(axis=0)` from the "
     "clean ones. What must be added at the end?",
@@ -134,6 +136,7 @@ def linearly_restored(answer):
 
 @exercise(
     "05_compare",
+    10,
     "All pixels of all images are one cloud of points (filtered, clean). Which line through it is nearest to the clean values?",
     "The slope is the covariance of the two, divided by a variance: that of what stands on the horizontal axis.",
     "`np.polyfit(filtered.ravel(), clean.ravel(), 1)` gives slope and height: factor and offset.",
@@ -183,6 +186,7 @@ def debiasing(answer):
 
 @exercise(
     "05_compare",
+    25,
     "First the squared distance of each noisy image from each image: a sum over pixels. Its shape is (noisy images, images).",
     "The logarithm of a likelihood is `-distance / (2 * level**2)`, up to a constant that is the same for all images, and cancels.",
     "Subtract the largest logarithm of each noisy image before `np.exp`: the weights stay the same, and the largest exponential is 1. "
@@ -234,6 +238,7 @@ def posterior_mean(answer):
 
 @exercise(
     "05_compare",
+    20,
     "The first part is the squared distance of the two means. The second compares the covariances: for equal ones it is 0.",
     "The root of a matrix is the matrix that gives it when multiplied by itself, not the roots of its entries. For the trace, the "
     "eigenvalues are enough: those of the root are the roots of the eigenvalues.",

@@ -10,6 +10,7 @@ from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise
 
 @exercise(
     "02_dae",
+    10,
     "A pixel has two costs, -log(p) and -log(1 - p). If x is the probability of ink, how much does each of them count?",
     "For one pixel it is -(x * log(p) + (1 - x) * log(1 - p)), with the natural logarithm. Average it over axis (1, 2, 3).",
     "np.clip(restored, 1e-7, 1 - 1e-7) keeps both logarithms finite. Clip p only, not the target x.",
@@ -142,6 +143,7 @@ def _must_be_images(values, count):
 
 @exercise(
     "02_dae",
+    15,
     "images.reshape(len(images), -1) makes a row of 784 pixels of each image. A dense layer is then rows @ matrix + bias.",
     "The ReLU is np.maximum(z, 0), for the first and the third layer. The second one, the code, is matrix product and bias, no more.",
     "The last layer is 1 / (1 + np.exp(-z)); then .reshape(-1, 28, 28, 1) makes images of the rows.",
@@ -212,6 +214,7 @@ def _must_have_the_weights(model, hidden, code):
 
 @exercise(
     "02_dae",
+    10,
     "A keras.Sequential takes a list of layers: layers.Input((28, 28, 1)), then one layer after the other, to the code and back.",
     "Before the first dense layer, layers.Flatten() makes 784 values of an image; after the last, layers.Reshape((28, 28, 1)) undoes it.",
     'Four times layers.Dense(units, activation=...): "relu" for the hidden layers, nothing for the code, "sigmoid" at the end.',
@@ -311,6 +314,7 @@ def _read(pairs, images, size):
 
 @exercise(
     "02_dae",
+    25,
     "Begin with tf.data.Dataset.from_tensor_slices(images), then shuffle, batch, map. The mapped function gets a batch of uint8 images.",
     "One level for each image: an array of shape (images in the batch, 1, 1, 1), which can multiply noise of the images' shape.",
     "Draw both inside the mapped function, with TensorFlow: tf.random.uniform((tf.shape(batch)[0], 1, 1, 1), 0, 2 * sigma) and "
@@ -397,6 +401,7 @@ def _onto(directions):
 
 @exercise(
     "02_dae",
+    15,
     "Make rows of the images, and subtract the mean image, the mean over the rows. The principal directions are those of what is left.",
     "np.linalg.svd(centred, full_matrices=False) returns them as the rows of its third part, the leading one first.",
     "With v = those rows [:k], the code of the images is centred @ v.T, and code @ v leads back. Add the mean image again.",
@@ -451,6 +456,7 @@ def pca(answer):
 
 @exercise(
     "02_dae",
+    25,
     "Subtract both means first. np.linalg.lstsq(noisy_centred, clean_centred)[0] is then the best matrix, still of full rank.",
     "The k leading principal directions are those of its predictions, noisy_centred @ matrix: not those of the clean images, "
     "and not of the matrix.",

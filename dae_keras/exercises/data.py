@@ -19,6 +19,7 @@ def _images(count=6):
 
 @exercise(
     "01_data",
+    5,
     "Masking is written with np.where, which takes a condition, and what to take where it holds and where it does not.",
     "A share of pixels is hit where a uniform random number lies below that share: draw one for every pixel.",
     "random.random(images.shape) < share is True for that share of the pixels. They become 0; the others stay.",
@@ -47,6 +48,7 @@ def masked(answer):
 
 @exercise(
     "01_data",
+    25,
     "The pixel stays between the limits while the normal number lies between a = -x / level and b = (1 - x) / level.",
     "Split the mean in three: below a the clipped pixel is 0, above b it is 1, between them it is x + level t. Integrate each against the "
     "normal density.",
@@ -77,6 +79,7 @@ def clipped_mean(answer):
 
 @exercise(
     "01_data",
+    10,
     "First the mean squared error of each image: which axes belong to one image, and which one counts the images?",
     "np.mean(..., axis=(1, 2, 3)) gives one number an image. Clip the second argument to the range from 0 to 1 before you compare.",
     "The PSNR is 10 times the decimal logarithm of 1 / MSE, that is -10 * np.log10(mse).",
@@ -121,6 +124,7 @@ def psnr(answer):
 
 @exercise(
     "01_data",
+    10,
     "Clipped noise lifts the background. What would a black pixel be, on average, after the blur alone?",
     "uniform_filter(images, size=(1, 3, 3, 1)) averages 3 x 3 pixels of each image, and does not mix images.",
     "Subtract the lift from the blurred images, then clip to the range from 0 to 1.",

@@ -13,6 +13,7 @@ _TRANSPOSED = ((7, 64, 32, 2, 2, True), (14, 32, 1, 4, 2, True), (7, 8, 3, 3, 1,
 
 @exercise(
     "03_dcae",
+    15,
     'With "same" padding the window is put down at every place, or at every second one: its own size does not matter for that of the '
     "output. A transposed convolution goes the other way.",
     "Seven places with a stride of 2: the window is put down at the first, third, fifth and seventh. So round up; `-(-a // b)` does that "
@@ -71,6 +72,7 @@ def size_and_weights(answer):
 
 @exercise(
     "03_dcae",
+    15,
     "The window's upper left corner runs over the image. Where must it stop if it may not stick out?",
     'For "same", put half a kernel of zeros around the image (`np.pad` with `kernel.shape[0] // 2`), and go on as for "valid".',
     "Entry (i, j) of the result is `np.sum(kernel * image[i : i + k, j : j + k])`, k being the size of the kernel.",
@@ -117,6 +119,7 @@ def convolved(answer):
 
 @exercise(
     "03_dcae",
+    20,
     "Make both convolutions in `__init__`, after `super().__init__()`, and keep them as attributes: there Keras finds their weights. "
     "In `call`, use them.",
     'Both have `padding="same"`, or their output could not be added to the maps. One of them has an activation, and one starts at zero.',
@@ -229,6 +232,7 @@ def _full_precision():
 
 @exercise(
     "03_dcae",
+    15,
     "A layer is called with the output of the one before: `x = layers.Conv2D(...)(x)`. At the end, `Model(image, x)`.",
     "Three layers have no activation: the 1 × 1 convolution, `Flatten` and the dense layer. The other two convolutions have a ReLU.",
     'The first one: `layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu")`. Then `ResidualBlock(filters)`. After the '
@@ -330,6 +334,7 @@ _MOVES = ([(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)], [(2, 1), (-1, 3), (0, 2)])
 
 @exercise(
     "03_dcae",
+    15,
     "Rows are axis 1 of the images, columns axis 2: `np.roll(images, (1, 0), axis=(1, 2))` moves all of them down by a pixel.",
     "An answer to a moved image shows a moved digit. Move it back before you average, by the move with both signs changed.",
     "For each move: `restored = restore(np.roll(noisy, move, axis=(1, 2)))`, then `np.roll(restored, np.negative(move), axis=(1, 2))`. "
@@ -378,6 +383,7 @@ def averaged(answer):
 
 @exercise(
     "03_dcae",
+    10,
     "Go through pairs of a level and the next. After the last level comes 0: there the formula gives the denoiser's answer itself.",
     "`zip(levels, [*levels[1:], 0])` gives the pairs. In the loop, `images` becomes a mixture of itself and the answer.",
     "`restored = denoiser(images, level)`, then `images = restored + following / level * (images - restored)`.",

@@ -37,6 +37,7 @@ def _result(answer, mean, log_var, *more, **options):
 
 @exercise(
     "04_vae",
+    10,
     "The encoder gives the logarithm of the variance. How do you come from there to the standard deviation, the root of the variance?",
     "exp(log_var) is the variance, so exp(log_var / 2) is the standard deviation. The noise is one standard normal number for each "
     "entry of z_mean: keras.random.normal(shape, seed=seed).",
@@ -105,6 +106,7 @@ def sampled_code(answer):
 
 @exercise(
     "04_vae",
+    10,
     'The closed form stands in "The loss, piece by piece". Which of its parts do you have, and which is hidden in log_var?',
     "The variance is exp(log_var), its logarithm is log_var itself. For each image, the terms of all latent dimensions add up.",
     "0.5 * (mean**2 + exp(log_var) - 1 - log_var), summed over axis 1.",
@@ -162,6 +164,7 @@ def kl_divergence(answer):
 
 @exercise(
     "04_vae",
+    10,
     "-log of the probability that the decoder gives to a pixel is its cross-entropy; those of an image add up. What is averaged?",
     "ops.binary_crossentropy(images, logits, from_logits=True) gives one number for each pixel. Without from_logits=True it takes the "
     "logits for probabilities.",
@@ -281,6 +284,7 @@ def _model_of(answer):
 
 @exercise(
     "04_vae",
+    30,
     'The nine lines stand in "The training step, line by line". In a class, `model` becomes `self`, and the batch is `data`.',
     "What leads from the weights to the loss belongs inside `with tf.GradientTape() as tape`, encoder and sampling included. After it: "
     "tape.gradient(loss, self.trainable_weights), and self.optimizer.apply_gradients of pairs of gradient and weight.",
@@ -482,6 +486,7 @@ def _judge_gradient(moved, gradients):
 
 @exercise(
     "04_vae",
+    15,
     "The bound is the logarithm of a mean of weights, and you are given their logarithms: of the weights themselves float32 holds none.",
     "Subtract from each image's log weights their largest, exponentiate, sum, take the logarithm, and add the largest again: that is "
     "ops.logsumexp, or scipy's.",
@@ -538,6 +543,7 @@ def weighted_bound(answer):
 
 @exercise(
     "04_vae",
+    5,
     "A unit is active if its mean differs from image to image. Which axis counts the images?",
     "np.var over axis 0 gives one variance for each latent dimension. Count those above the threshold.",
 )
