@@ -212,7 +212,8 @@ print(f"after one pass over 5,000 images: PSNR {metrics.measure(clean, plain.pre
 # - **speed**: [Adam](../docs/glossary.md#adam)'s update in one pass over the weights (`dae_keras/fused_adam.py`), and many steps in one
 #   call of the compiled function;
 # - Keras's **callbacks**: the weights of the epoch with the lowest validation loss are kept, curves go to TensorBoard
-#   (`tensorboard --logdir runs/full/logs`) and to a CSV file, and a loss that is not a number stops everything with an error.
+#   (`tensorboard --logdir runs/full/logs`) and to a CSV file, and a loss that is not a number stops everything with an error;
+# - a **figure** that fills in after each epoch while you watch: the losses, a digit as it is restored by then, and the time that is left.
 
 # %% tags=["nbval-ignore-output"]
 set_up(settings)  # the cells above have drawn random numbers: start again from the seed
