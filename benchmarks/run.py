@@ -51,13 +51,31 @@ IMAGES = {"DAE": 60_000, "VAE": 60_000, "DCAE": 6_000}  # an epoch's
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=int, default=5, help="counted rounds of every case (default 5)")
-    rounds = options.parse_args().rounds
-    parts = [heading(rounds)]
-    for section in (start, training, inference, growth):
-        parts.append(section(rounds))
-        (HERE / "RESULTS.md").write_text("\n".join(parts))  # what is measured stays, whatever comes next
+    sections = {"start": start, "training": training, "inference": inference, "growth": growth, "lessons": lessons}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds of every case (default 5)")
+    parser.add_argument("--only", choices=sections, help="measure one section anew, and leave the others as they are")
+    options = parser.parse_args()
+    page = HERE / "RESULTS.md"
+    if options.only:
+        page.write_text(with_section(page.read_text(), sections[options.only](options.rounds)))
+        return
+    parts = [heading(options.rounds)]
+    for section in sections.values():
+        parts.append(section(options.rounds))
+        page.write_text("\n".join(parts))  # what is measured stays, whatever comes next
+
+
+def with_section(page, section):
+    """The page with this section in the place of the one of the same heading, or at its end."""
+    head, *old = page.split("\n## ")
+    new = section.removeprefix("## ")
+    titles = [each.splitlines()[0] for each in old]
+    if (title := new.splitlines()[0]) in titles:
+        old[titles.index(title)] = new
+    else:
+        old.append(new)
+    return "\n## ".join([head, *old])
 
 
 def heading(rounds):
@@ -244,6 +262,32 @@ def first_imports(notebook):
     lines = [line for line in lines if line.startswith(("import ", "from "))]
     # Its order matters: the package keeps TensorFlow quiet.
     return "\n".join(lines)
+
+
+def lessons(rounds):
+    """Seconds and most memory of each notebook, as a run tells them; once, for they take long."""
+    profiles, took = ("quick", "full"), {}
+    for profile in profiles:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [COURSE.with_name("dae-keras"), "run", "--profile", profile, "-p", "run_dir", folder]
+            subprocess.run(command, check=True, cwd=HERE.parent)
+            for path in sorted(Path(folder, "notebooks").glob("*.ipynb")):
+                took.setdefault(path.stem, {})[profile] = json.loads(path.read_text())["metadata"]["dae_keras"]
+    lines = [
+        "## Lessons",
+        "",
+        "What each notebook takes with the parameters of `params/quick` and `params/full`: seconds from its kernel's start to its end, and",
+        f"the most memory that the kernel had (GB, resident). On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
+        "",
+        f"| notebook |{''.join(f' {profile}: seconds | {profile}: GB |' for profile in profiles)}",
+        f"| --- |{' ---: |' * 4}",
+    ]
+    for name, each in took.items():
+        cells = [f"{each[profile]['seconds']:.0f} | {each[profile]['peak_memory_gb']:.1f}" for profile in profiles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    sums = [sum(each[profile]["seconds"] for each in took.values()) for profile in profiles]
+    lines.append(f"| all | {sums[0]:.0f} | | {sums[1]:.0f} | |")
+    return "\n".join([*lines, ""])
 
 
 def growth(rounds):

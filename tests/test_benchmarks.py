@@ -121,3 +121,10 @@ def test_a_worker_times_only_what_it_is_to_time(monkeypatch, capsys):
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [answer["loss"] for answer in answers] == [0.5, 1.5]
     assert all(0 <= answer["seconds"] < 0.1 for answer in answers)
+
+
+def test_a_section_measured_anew_replaces_the_old_one_and_leaves_the_others():
+    page = "# How fast\n\ntext\n\n## Start\n\nold\n\n## Growth\n\n### part\n\nold\n"
+    assert run.with_section(page, "## Start\n\nnew\n") == "# How fast\n\ntext\n\n## Start\n\nnew\n\n## Growth\n\n### part\n\nold\n"
+    assert run.with_section(page, "## Growth\n\nnew\n") == "# How fast\n\ntext\n\n## Start\n\nold\n\n## Growth\n\nnew\n"
+    assert run.with_section(page, "## Lessons\n\nnew\n") == page + "\n## Lessons\n\nnew\n"
