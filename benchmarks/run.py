@@ -277,7 +277,7 @@ def lessons(rounds):
         "## Lessons",
         "",
         "What each notebook takes with the parameters of `params/quick` and `params/full`: seconds from its kernel's start to its end, and",
-        f"the most memory that the kernel had (GB, resident). On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
+        f"the most memory that it had (GB, resident). On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
         "",
         f"| notebook |{''.join(f' {profile}: seconds | {profile}: GB |' for profile in profiles)}",
         f"| --- |{' ---: |' * 4}",
