@@ -597,7 +597,7 @@ check("masked", masked)
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def clipped_mean(x, level):
     """The mean of min(1, max(0, x + level * normal number))."""
-    # The pixel stays between 0 and 1 while the normal number is between a and b; above b it counts as 1.
+    # The pixel stays between 0 and 1 while the normal number is between a and b.
     a, b = -x / level, (1 - x) / level
     return x * (norm.cdf(b) - norm.cdf(a)) + level * (norm.pdf(a) - norm.pdf(b)) + norm.sf(b)
 
@@ -612,7 +612,7 @@ check("clipped_mean", clipped_mean)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def psnr(clean, restored):
-    """PSNR in dB of each image: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
+    """PSNR in dB of each image: two arrays (images, 28, 28, 1) give one of shape (images,)."""
     errors = np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
     return -10 * np.log10(errors)
 
@@ -628,7 +628,7 @@ check("psnr", psnr)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blurred(noisy, lift):
-    """The noisy images (images, 28, 28, 1), averaged over 3 x 3 pixels and freed from the lift of their background."""
+    """The images (images, 28, 28, 1), averaged over 3 x 3 pixels, without the lift of black."""
     return np.clip(uniform_filter(noisy, size=(1, 3, 3, 1)) - lift, 0, 1)
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from dae_keras import exercise_copies
@@ -98,11 +99,33 @@ def test_nonsense_is_wrong_and_raises_nothing(exercise, answer):
 
 def test_check_prints_one_verdict_and_raises_nothing(capsys):
     check("psnr", ...)
-    assert (
-        capsys.readouterr().out == 'psnr: not yet. fill in the code where the dots are, then run the cell again. Stuck? hint("psnr", 1)\n'
-    )
+    assert capsys.readouterr().out == 'psnr: not yet. Fill in the code where the dots are, then run the cell. Stuck? hint("psnr", 1)\n'
     check("psnr", lambda clean, restored: 1 / 0)
     assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_what_is_printed_has_lines_that_jupyterlab_does_not_break(exercise, capsys):
+    check(exercise, ...)
+    check(exercise, 3)
+    check(exercise, lambda *_: np.array(0) @ np.array(0))
+    for number in range(1, len(EXERCISES[exercise].hints) + 1):
+        hint(exercise, number)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 96
+    assert f'hint("{exercise}", 1)' in printed  # in one piece
+    for name in NAMES:
+        for line in stub(solutions_of(name)[exercise][1]).splitlines() if exercise in solutions_of(name) else []:
+            assert len(line) <= 96, line
+
+
+def test_code_without_a_return_is_no_stub():
+    def printed(clean, restored):
+        """PSNR."""
+        clean - restored
+
+    assert judge("psnr", printed).message == "it returns None: is there a `return` before the result?"
+    assert judge("psnr", lambda clean, restored: ...).state == "not yet"
 
 
 def test_hints_come_in_steps_and_what_is_not_there_is_named(capsys):
