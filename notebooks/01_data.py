@@ -33,7 +33,8 @@
 # ## Set-up
 #
 # The next cell matters on Colab only. The one after it holds this notebook's parameters: change a value and run the notebook again. Every
-# value is checked before anything else happens. The text describes what you see with the values given here.
+# value is checked before anything else happens. The text describes what you see with the values given here. In the notebooks after this one
+# the parameters are folded away, as the cell for Colab is: a click unfolds them.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.

@@ -55,7 +55,8 @@ if "google.colab" in sys.modules:
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters", "hide-input"]
+# This notebook's parameters. Unfold the cell to change one, then run the notebook again.
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 binarisation = "none"  # black-and-white images: dynamic draws anew in every epoch, static once; none: grey
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder

@@ -351,7 +351,7 @@ def _judged_step(model, images, targets, first):
     try:
         returned = attempt(model.train_step, (images, targets))
     except AnswerError as error:
-        if "No gradients provided" in str(error) or "None" in str(error.__cause__):
+        if "No gradients provided" in str(error) or (error.__cause__ and "None" in str(error.__cause__)):
             raise AnswerError(
                 "there are no gradients: everything from the encoder to the loss must be computed inside `with tf.GradientTape()`, in "
                 "keras.ops and not in NumPy"

@@ -150,6 +150,7 @@ WRONG_ANSWERS = {
             _step(("kl_loss = ops.mean(ops.sum(", "kl_loss = (ops.sum(")),
             "is the loss one number, or one for each image",
         ),
+        (_step(("return {tracker", "{tracker")), "is there a `return`"),
         (_step(("ops.shape(z_mean)", "z_mean.shape")), "write ops.shape(z_mean)"),
         (_step(("self.encoder(noisy)", "self.encoder(clean)")), "must see the noisy images"),
         (_step(("noisy, clean = data", "clean, noisy = data")), "the wrong way round"),
