@@ -18,7 +18,7 @@ class NoAnswerError(Exception):
 
 
 class ExerciseError(ValueError):
-    """No such exercise, or no such hint. The message says which there are."""
+    """There is no exercise of that name. The message says which there are."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Verdict:
 
 
 EXERCISES: dict[str, Exercise] = {}
-COLUMNS = 96  # of what is printed: JupyterLab breaks longer lines in the middle of a word, beside its list of files on a laptop
+COLUMNS = 88  # of what is printed: beside its list of files, on a small screen, JupyterLab breaks longer lines in the middle of a word
 
 
 def exercise(notebook, minutes, *hints):
@@ -80,7 +80,7 @@ def judge(name, answer):
             raise NoAnswerError
         return Verdict("right", found.judge(answer))
     except NoAnswerError:
-        return Verdict("not yet", f'fill in the code where the dots are, then run the cell. Stuck? hint("{name}", 1)')
+        return Verdict("not yet", f'fill in the code at the dots, then run the cell. Stuck? hint("{name}", 1)')
     except AnswerError as mistake:
         return Verdict("wrong", str(mistake))
 
@@ -95,14 +95,15 @@ def check(name, answer):
 
 
 def hint(name, number=1):
-    """Print a hint: number 1 says least, the last one nearly all.
+    """Print a hint: number 1 says least, the last one nearly all. Whoever asks for more is told that there is no more.
 
     Raises:
-        ExerciseError: there is no such exercise, or it has no such hint.
+        ExerciseError: there is no exercise of that name.
     """
     hints = _known(name).hints
     if number not in range(1, len(hints) + 1):
-        raise ExerciseError(f"hint {number!r} of {name}: it has {len(hints)}, numbered from 1")
+        _print(f"There is no hint {number!r} of {name}: it has {len(hints)}, numbered from 1. The solution unfolds below the exercise.")
+        return
     _print(f"Hint {number} of {len(hints)}: {hints[number - 1]}")
 
 
