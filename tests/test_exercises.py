@@ -196,6 +196,17 @@ def test_the_committed_copy_is_the_one_that_its_notebook_makes(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_a_lesson_that_a_task_quotes_is_linked(name):
+    prose = "\n".join(cell.source for cell in copy_of(name).cells if cell.cell_type == "markdown")
+    linked = re.findall(r'\["([^"]+)"\]\(\.\./notebooks/(\w+)\.ipynb#([^)]+)\)', prose)
+    assert linked
+    for title, lesson, anchor in linked:
+        cells = nbformat.read(REPOSITORY / "notebooks" / f"{lesson}.ipynb", as_version=4).cells
+        assert any(f"## {title}\n" in cell.source for cell in cells)
+        assert anchor == title.replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_copy_as_it_is_runs_to_its_end(name, capsys):
     variables = {}
     for cell in learners_copy(name).cells:
