@@ -98,7 +98,9 @@ def learners_copy(name):
             for summary, text in [*hints, ("Solution", f"```python\n{code_alone}\n```")]
         )
         cells += [
-            new.new_markdown_cell(_without_marks(task).removeprefix("#").replace("\n\n", f"\n\n*About {minutes} minutes.* ", 1)),
+            new.new_markdown_cell(
+                _linked(_without_marks(task), name).removeprefix("#").replace("\n\n", f"\n\n*About {minutes} minutes.* ", 1)
+            ),
             new.new_code_cell(stub(code)),
             new.new_markdown_cell(folded),
         ]
@@ -106,6 +108,21 @@ def learners_copy(name):
         cell["id"] = f"{name[:2]}-{number:02}"
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     return new.new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
+
+
+def _linked(task, name):
+    """A task in which each part of a lesson that it quotes by its heading is a link to it, as JupyterLab names headings."""
+    lesson_of = {}
+    for lesson in [*dict.fromkeys(each.notebook for each in EXERCISES.values()), name]:  # of equal headings, its own lesson's
+        prose = "\n".join(cell.source for cell in _cells(lesson) if cell.cell_type == "markdown")
+        lesson_of |= dict.fromkeys(re.findall(r"^##+ (.*)$", prose, re.M), lesson)
+
+    def link(quoted):
+        title = " ".join(quoted[1].split())
+        anchor = title.replace(" ", "-")
+        return f'["{title}"](../notebooks/{lesson_of[title]}.ipynb#{anchor})' if title in lesson_of else quoted[0]
+
+    return re.sub(r'"([^"`]+)"', link, task)
 
 
 def _without_marks(text):

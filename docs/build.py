@@ -40,6 +40,9 @@ MATHJAX = (
 )
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
 
+# What a folded cell holds, by the first of its tags that is named here.
+FOLDED = {"parameters": "the parameters", "solution": "a solution", "hide-input": "the set-up for Colab"}
+
 SECTION = re.compile(r"<!-- README: (?P<title>.*?) -->")
 LINK = re.compile(r"(?P<before>!?\[(?:[^\[\]]|\[[^\[\]]*\])*\]\()(?P<target>[^()\s]+)(?P<after>\))")
 BADGE = re.compile(r"\s*\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)")
@@ -164,8 +167,10 @@ def stage_notebook(file, facts):
             cell.source = shown(with_links(cell.source, file, file, facts, {}))
             continue
         texts = [output.metadata["image/png"]["alt"] for output in cell.outputs if "alt" in output.get("metadata", {}).get("image/png", {})]
-        if texts:
-            cell.metadata["mystnb"] = {"image": {"alt": texts[0]}}
+        what = next((what for tag, what in FOLDED.items() if tag in cell.metadata.get("tags", [])), None)
+        folded = {"code_prompt_show": f"Unfold {what}", "code_prompt_hide": f"Fold {what}"} if what else {}
+        if folded or texts:
+            cell.metadata["mystnb"] = folded | ({"image": {"alt": texts[0]}} if texts else {})
         for output in cell.outputs:
             output.get("data", {}).pop("text/latex", None)
     notebook.metadata.pop("dae_keras", None)

@@ -33,7 +33,8 @@
 # ## Set-up
 #
 # The next cell matters on Colab only. The one after it holds this notebook's parameters: change a value and run the notebook again. Every
-# value is checked before anything else happens. The text describes what you see with the values given here.
+# value is checked before anything else happens. The text describes what you see with the values given here. In the notebooks after this one
+# the parameters are folded away, as the cell for Colab is: a click unfolds them.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -597,7 +598,7 @@ check("masked", masked)
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def clipped_mean(x, level):
     """The mean of min(1, max(0, x + level * normal number))."""
-    # The pixel stays between 0 and 1 while the normal number is between a and b; above b it counts as 1.
+    # The pixel stays between 0 and 1 while the normal number is between a and b.
     a, b = -x / level, (1 - x) / level
     return x * (norm.cdf(b) - norm.cdf(a)) + level * (norm.pdf(a) - norm.pdf(b)) + norm.sf(b)
 
@@ -612,7 +613,7 @@ check("clipped_mean", clipped_mean)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def psnr(clean, restored):
-    """PSNR in dB of each image: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
+    """PSNR in dB of each image: two arrays (images, 28, 28, 1) give one of shape (images,)."""
     errors = np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
     return -10 * np.log10(errors)
 
@@ -628,7 +629,7 @@ check("psnr", psnr)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blurred(noisy, lift):
-    """The noisy images (images, 28, 28, 1), averaged over 3 x 3 pixels and freed from the lift of their background."""
+    """The images (images, 28, 28, 1), averaged over 3 x 3 pixels, without the lift of black."""
     return np.clip(uniform_filter(noisy, size=(1, 3, 3, 1)) - lift, 0, 1)
 
 

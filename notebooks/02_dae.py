@@ -53,7 +53,8 @@ if "google.colab" in sys.modules:
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters", "hide-input"]
+# This notebook's parameters. Unfold the cell to change one, then run the notebook again.
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
 cache = "memory"  # training images: all in memory, decoded once to disk, or decoded in every epoch (none)
@@ -736,7 +737,10 @@ from keras import layers
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def cross_entropy(clean, restored):
-    """Binary cross-entropy of each image in nats per pixel: arrays of shape (images, 28, 28, 1), the result of shape (images,)."""
+    """Binary cross-entropy of each image, in nats per pixel.
+
+    Two arrays (images, 28, 28, 1) give one of shape (images,).
+    """
     p = np.clip(restored, 1e-7, 1 - 1e-7)
     return -np.mean(clean * np.log(p) + (1 - clean) * np.log(1 - p), axis=(1, 2, 3))
 
@@ -752,7 +756,10 @@ check("cross_entropy", cross_entropy)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def forward(images, weights):
-    """The autoencoder's images, from images (n, 28, 28, 1) and the weights [w1, b1, w2, b2, w3, b3, w4, b4]; the same shape."""
+    """The autoencoder's images, of the shape of its input, (n, 28, 28, 1).
+
+    The weights are [w1, b1, w2, b2, w3, b3, w4, b4].
+    """
     w1, b1, w2, b2, w3, b3, w4, b4 = weights
     code = np.maximum(images.reshape(len(images), -1) @ w1 + b1, 0) @ w2 + b2
     logits = np.maximum(code @ w3 + b3, 0) @ w4 + b4
@@ -770,7 +777,7 @@ check("forward", forward)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def plain_dae(hidden_dim, latent_dim):
-    """A Keras model from images (n, 28, 28, 1) to images of the same shape in [0, 1], through a code of latent_dim values."""
+    """A Keras model from images (n, 28, 28, 1) to images of that shape, from 0 to 1."""
     return keras.Sequential(
         [
             layers.Input((28, 28, 1)),
@@ -797,14 +804,18 @@ check("plain_dae", plain_dae)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def blind_pairs(images, sigma, batch_size):
-    """A tf.data.Dataset of (noisy, clean) batches of shape (batch_size, 28, 28, 1), from images (n, 28, 28, 1) of dtype uint8."""
+    """A tf.data.Dataset of pairs (noisy, clean), each of shape (batch_size, 28, 28, 1).
+
+    The images are an array (n, 28, 28, 1) of dtype uint8.
+    """
 
     def pair(batch):
         clean = tf.cast(batch, tf.float32) / 255
-        levels = tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)  # one for each image
+        levels = tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)  # one an image
         return tf.clip_by_value(clean + levels * tf.random.normal(tf.shape(clean)), 0, 1), clean
 
-    return tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(batch_size).map(pair)
+    shuffled = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images))
+    return shuffled.batch(batch_size).map(pair)
 
 
 check("blind_pairs", blind_pairs)
@@ -818,10 +829,10 @@ check("blind_pairs", blind_pairs)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def pca(images, k):
-    """The images (n, 28, 28, 1), rebuilt from their k leading principal components; the same shape."""
+    """The images (n, 28, 28, 1), rebuilt from their k leading principal components."""
     flat = images.reshape(len(images), -1)
     mean = flat.mean(axis=0)
-    directions = np.linalg.svd(flat - mean, full_matrices=False)[2][:k]  # rows, the leading one first
+    directions = np.linalg.svd(flat - mean, full_matrices=False)[2][:k]  # rows, in order
     code = (flat - mean) @ directions.T
     return (code @ directions + mean).reshape(images.shape)
 
@@ -838,9 +849,10 @@ check("pca", pca)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reduced_rank(noisy, clean, k):
-    """The best linear code of k values: arrays of shape (images, pixels) in, (matrix, constant) out.
+    """The best linear code of k values: arrays (images, pixels) in, (matrix, constant) out.
 
-    The matrix of shape (pixels, pixels) has rank k, the constant shape (pixels,); `noisy @ matrix + constant` is the restored images.
+    The matrix (pixels, pixels) has rank k, the constant the shape (pixels,), and
+    `noisy @ matrix + constant` is the restored images.
     """
     noisy_mean, clean_mean = noisy.mean(axis=0), clean.mean(axis=0)
     full = np.linalg.lstsq(noisy - noisy_mean, clean - clean_mean, rcond=None)[0]

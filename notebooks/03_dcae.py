@@ -56,7 +56,8 @@ if "google.colab" in sys.modules:
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters", "hide-input"]
+# This notebook's parameters. Unfold the cell to change one, then run the notebook again.
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
 cache = "memory"  # training images: all in memory, decoded once to disk, or decoded in every epoch (none)
@@ -805,7 +806,8 @@ from keras import Model, layers
 def size_and_weights(size, channels, filters, kernel, stride=1, transposed=False):
     """Size of the output and number of weights, two whole numbers, of a convolution.
 
-    The input has size * size pixels and so many channels, the output `filters` feature maps, the window kernel * kernel pixels.
+    The input has size * size pixels and so many channels, the output `filters` feature maps,
+    the window kernel * kernel pixels.
     """
     after = size * stride if transposed else -(-size // stride)  # rounded up
     return after, kernel * kernel * channels * filters + filters
@@ -822,12 +824,16 @@ check("size_and_weights", size_and_weights)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def convolved(image, kernel, padding):
-    """The feature map, a 2-D array, that a kernel (k, k), k odd, finds in an image (height, width); padding: "valid" or "same"."""
+    """The feature map that a kernel (k, k), k odd, finds in an image (height, width).
+
+    All are 2-D arrays; padding is "valid" or "same".
+    """
     k = len(kernel)
     if padding == "same":
         image = np.pad(image, k // 2)
     height, width = image.shape[0] - k + 1, image.shape[1] - k + 1
-    return np.array([[np.sum(kernel * image[i : i + k, j : j + k]) for j in range(width)] for i in range(height)])
+    rows, columns = range(height), range(width)
+    return np.array([[np.sum(kernel * image[i : i + k, j : j + k]) for j in columns] for i in rows])
 
 
 check("convolved", convolved)
@@ -847,7 +853,7 @@ class Residual(layers.Layer):
     def __init__(self, filters, **kwargs):
         """Make the parts."""
         super().__init__(**kwargs)
-        self.first = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")
+        self.first = layers.Conv2D(filters, 3, padding="same", activation="relu")
         self.second = layers.Conv2D(filters, 3, padding="same", kernel_initializer="zeros")
 
     def call(self, maps):
@@ -894,7 +900,7 @@ check("encoder", encoder)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def averaged(restore, noisy, moves):
-    """The mean of the answers to moved images: noisy (n, 28, 28, 1), the result of the same shape."""
+    """The mean of the answers to moved images: of the shape of `noisy`, (n, 28, 28, 1)."""
     answers = []
     for move in moves:
         restored = restore(np.roll(noisy, move, axis=(1, 2)))
@@ -914,7 +920,10 @@ check("averaged", averaged)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def walked(denoiser, start, levels):
-    """The images at the end of the walk, of the shape of `start`: pure noise of the first of the levels, which fall."""
+    """The images at the end of the walk, of the shape of `start`.
+
+    `start` is pure noise of the first of the levels, and the levels fall.
+    """
     images = start
     for level, following in zip(levels, [*levels[1:], 0], strict=True):
         restored = denoiser(images, level)

@@ -55,7 +55,8 @@ if "google.colab" in sys.modules:
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters", "hide-input"]
+# This notebook's parameters. Unfold the cell to change one, then run the notebook again.
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 binarisation = "none"  # black-and-white images: dynamic draws anew in every epoch, static once; none: grey
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
@@ -1048,10 +1049,11 @@ class SmallVAE(keras.Model):
         super().__init__()
         images = keras.Input((28, 28, 1))
         hidden = layers.Dense(64, activation="relu")(layers.Flatten()(images))
-        self.encoder = keras.Model(images, [layers.Dense(5)(hidden), layers.Dense(5)(hidden)])  # z_mean, z_log_var
-        self.decoder_logits = keras.Sequential(
-            [keras.Input((5,)), layers.Dense(64, activation="relu"), layers.Dense(784), layers.Reshape((28, 28, 1))]
-        )
+        z_mean, z_log_var = layers.Dense(5)(hidden), layers.Dense(5)(hidden)
+        self.encoder = keras.Model(images, [z_mean, z_log_var])
+        to_hidden = layers.Dense(64, activation="relu")
+        to_image = [layers.Dense(784), layers.Reshape((28, 28, 1))]
+        self.decoder_logits = keras.Sequential([keras.Input((5,)), to_hidden, *to_image])
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction_loss")
         self.kl_tracker = keras.metrics.Mean(name="kl_loss")
@@ -1068,12 +1070,13 @@ class SmallVAE(keras.Model):
 # ### Exercise 1 · A random code
 #
 # Write the reparameterised sample of "The loss, piece by piece": one code for each image, from the encoder's two outputs. Draw the noise with
-# `keras.random.normal(shape, seed=seed)`, and compute with `ops`, so that a gradient finds its way back.
+# `keras.random.normal(shape, seed=seed)`, and compute with `ops`, so that a gradient finds its way back. For the shape write `ops.shape(z_mean)`: it
+# holds in exercise 4 too, where Keras compiles the step, and the number of images is not known beforehand.
 
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def sampled_code(z_mean, z_log_var, seed):
-    """A sample of q(z|x) for each image: two tensors of shape (images, latent dimensions) give one of the same shape."""
+    """A sample of q(z|x) for each image: two tensors (images, latent dimensions) give one."""
     noise = keras.random.normal(ops.shape(z_mean), seed=seed)
     return z_mean + ops.exp(z_log_var / 2) * noise
 
@@ -1089,7 +1092,10 @@ check("sampled_code", sampled_code)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def kl_divergence(z_mean, z_log_var):
-    """The KL divergence of each image's q(z|x) from N(0, I): arrays of shape (images, latent dimensions) give (images,)."""
+    """The KL divergence of each image's q(z|x) from N(0, I).
+
+    Two arrays (images, latent dimensions) give one of shape (images,).
+    """
     return ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1)
 
 
@@ -1104,7 +1110,10 @@ check("kl_divergence", kl_divergence)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def reconstruction_loss(images, logits):
-    """Minus log p(x|z) in nats, mean over the images: two arrays of shape (images, 28, 28, 1) give one number."""
+    """Minus log p(x|z) in nats, mean over the images.
+
+    Two arrays (images, 28, 28, 1) give one number.
+    """
     cross_entropy = ops.binary_crossentropy(images, logits, from_logits=True)
     return ops.mean(ops.sum(cross_entropy, axis=(1, 2, 3)))
 
@@ -1125,14 +1134,19 @@ class MyVAE(SmallVAE):
     """A VAE that can be trained."""
 
     def train_step(self, data):
-        """One gradient step on a batch (noisy, clean); returns a dict of `loss`, `reconstruction_loss` and `kl_loss`, as tracked."""
+        """One gradient step on a batch (noisy, clean).
+
+        Returns a dict of `loss`, `reconstruction_loss` and `kl_loss`, as tracked.
+        """
         noisy, clean = data
         with tf.GradientTape() as tape:
             z_mean, z_log_var = self.encoder(noisy)
             z = z_mean + ops.exp(0.5 * z_log_var) * keras.random.normal(ops.shape(z_mean))
-            cross_entropy = ops.binary_crossentropy(clean, self.decoder_logits(z), from_logits=True)
+            logits = self.decoder_logits(z)
+            cross_entropy = ops.binary_crossentropy(clean, logits, from_logits=True)
             reconstruction_loss = ops.mean(ops.sum(cross_entropy, axis=(1, 2, 3)))
-            kl_loss = ops.mean(ops.sum(0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var), axis=1))
+            kl = 0.5 * (z_mean**2 + ops.exp(z_log_var) - 1 - z_log_var)
+            kl_loss = ops.mean(ops.sum(kl, axis=1))
             loss = reconstruction_loss + kl_loss
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
@@ -1153,7 +1167,10 @@ check("train_step", MyVAE)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def weighted_bound(log_weights):
-    """The log of the mean of each image's k importance weights: their logarithms (k, images) give (images,), in nats."""
+    """The log of the mean of each image's k importance weights, in nats.
+
+    Their logarithms, an array (k, images), give one of shape (images,).
+    """
     largest = np.max(log_weights, axis=0)
     return largest + np.log(np.mean(np.exp(log_weights - largest), axis=0))
 
@@ -1168,7 +1185,7 @@ check("weighted_bound", weighted_bound)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def active_units(z_mean, threshold=0.01):
-    """How many units are active: the means of an array (images, latent dimensions) give one whole number."""
+    """How many units are active, a whole number: of means (images, latent dimensions)."""
     return np.sum(np.var(z_mean, axis=0) > threshold)
 
 

@@ -61,7 +61,8 @@ if "google.colab" in sys.modules:
     keep = [f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", ".", *keep], check=True)
 
-# %% tags=["parameters"]
+# %% jupyter={"source_hidden": true} tags=["parameters", "hide-input"]
+# This notebook's parameters. Unfold the cell to change one, then run the notebook again.
 dataset = "mnist"  # mnist, fashion_mnist or kmnist
 data_dir = "data"  # folder with the image files; a relative path counts from the course folder
 run_dir = "runs/full"  # folder with the checkpoints of notebooks 2 to 4, and for the comparison
@@ -1442,9 +1443,13 @@ check("paired_interval", paired_interval)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def linearly_restored(training_noisy, training_clean, noisy):
-    """The restored images (m, pixels): training pairs (n, pixels) each, n well above the number of pixels; noisy (m, pixels)."""
+    """The restored images, of the shape of `noisy`, (m, pixels).
+
+    The training pairs are (n, pixels) each, n well above the number of pixels.
+    """
     noisy_mean, clean_mean = training_noisy.mean(axis=0), training_clean.mean(axis=0)
-    weights = np.linalg.lstsq(training_noisy - noisy_mean, training_clean - clean_mean, rcond=None)[0]
+    centred = training_noisy - noisy_mean, training_clean - clean_mean
+    weights = np.linalg.lstsq(*centred, rcond=None)[0]
     return (noisy - noisy_mean) @ weights + clean_mean
 
 
@@ -1459,7 +1464,10 @@ check("linearly_restored", linearly_restored)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def debiasing(filtered, clean):
-    """Factor and offset, two numbers: of what a filter made of training images, and of the clean ones, both (n, 28, 28, 1)."""
+    """Factor and offset, two numbers.
+
+    `filtered` is what a filter made of training images, `clean` the clean ones: (n, 28, 28, 1).
+    """
     return np.polyfit(filtered.ravel(), clean.ravel(), 1)
 
 
@@ -1474,7 +1482,10 @@ check("debiasing", debiasing)
 
 # %% jupyter={"source_hidden": true} tags=["solution", "hide-input"]
 def posterior_mean(noisy, images, level):
-    """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels), if they can be only `images` (N, pixels)."""
+    """The mean (n, pixels) of the clean images behind the noisy ones (n, pixels).
+
+    The clean ones can be only `images` (N, pixels).
+    """
     distances = np.sum((noisy[:, None] - images) ** 2, axis=2)  # (n, N)
     logarithms = -distances / (2 * level**2)
     weights = np.exp(logarithms - logarithms.max(axis=1, keepdims=True))
@@ -1494,7 +1505,8 @@ check("posterior_mean", posterior_mean)
 def frechet(mean, covariance, other_mean, other_covariance):
     """The distance of two Gaussians, one number: means (d,), covariances (d, d)."""
     roots = np.sqrt(np.maximum(np.linalg.eigvals(covariance @ other_covariance).real, 0))
-    return np.sum((mean - other_mean) ** 2) + np.trace(covariance) + np.trace(other_covariance) - 2 * np.sum(roots)
+    traces = np.trace(covariance) + np.trace(other_covariance)
+    return np.sum((mean - other_mean) ** 2) + traces - 2 * np.sum(roots)
 
 
 check("frechet", frechet)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from dae_keras import exercise_copies
@@ -98,11 +99,33 @@ def test_nonsense_is_wrong_and_raises_nothing(exercise, answer):
 
 def test_check_prints_one_verdict_and_raises_nothing(capsys):
     check("psnr", ...)
-    assert (
-        capsys.readouterr().out == 'psnr: not yet. fill in the code where the dots are, then run the cell again. Stuck? hint("psnr", 1)\n'
-    )
+    assert capsys.readouterr().out == 'psnr: not yet. Fill in the code at the dots, then run the cell. Stuck? hint("psnr", 1)\n'
     check("psnr", lambda clean, restored: 1 / 0)
     assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_what_is_printed_has_lines_that_jupyterlab_does_not_break(exercise, capsys):
+    check(exercise, ...)
+    check(exercise, 3)
+    check(exercise, lambda *_: np.array(0) @ np.array(0))
+    for number in range(1, len(EXERCISES[exercise].hints) + 1):
+        hint(exercise, number)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 88
+    assert f'hint("{exercise}", 1)' in printed  # in one piece
+    for name in NAMES:
+        for line in stub(solutions_of(name)[exercise][1]).splitlines() if exercise in solutions_of(name) else []:
+            assert len(line) <= 96, line
+
+
+def test_code_without_a_return_is_no_stub():
+    def printed(clean, restored):
+        """PSNR."""
+        clean - restored
+
+    assert judge("psnr", printed).message == "it returns None: is there a `return` before the result?"
+    assert judge("psnr", lambda clean, restored: ...).state == "not yet"
 
 
 def test_hints_come_in_steps_and_what_is_not_there_is_named(capsys):
@@ -110,8 +133,8 @@ def test_hints_come_in_steps_and_what_is_not_there_is_named(capsys):
     first = capsys.readouterr().out
     hint("psnr", 2)
     assert first.startswith("Hint 1 of 3: ") and first != capsys.readouterr().out
-    with pytest.raises(ExerciseError, match="hint 9 of psnr: it has 3, numbered from 1"):
-        hint("psnr", 9)
+    hint("psnr", 4)
+    assert capsys.readouterr().out.startswith("There is no hint 4 of psnr: it has 3, numbered from 1.")
     with pytest.raises(ExerciseError, match="unknown exercise 'snr': known are masked, "):
         check("snr", None)
 
@@ -170,6 +193,17 @@ check("f", f)'''
 def test_the_committed_copy_is_the_one_that_its_notebook_makes(name):
     committed = nbformat.read(REPOSITORY / exercise_copies.FOLDER / f"{name}.ipynb", as_version=4)
     assert committed == nbformat.reads(nbformat.writes(learners_copy(name)), as_version=4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_a_lesson_that_a_task_quotes_is_linked(name):
+    prose = "\n".join(cell.source for cell in copy_of(name).cells if cell.cell_type == "markdown")
+    linked = re.findall(r'\["([^"]+)"\]\(\.\./notebooks/(\w+)\.ipynb#([^)]+)\)', prose)
+    assert linked
+    for title, lesson, anchor in linked:
+        cells = nbformat.read(REPOSITORY / "notebooks" / f"{lesson}.ipynb", as_version=4).cells
+        assert any(f"## {title}\n" in cell.source for cell in cells)
+        assert anchor == title.replace(" ", "-")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -142,6 +142,12 @@ def test_a_lesson_is_staged_without_comments_and_with_its_descriptions(staged):
                 assert cell.source == before.source
             texts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in before.get("outputs", [])]
             assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt") == next(filter(None, texts), None)
+            if "hide-input" in cell.metadata.get("tags", []):
+                assert cell.metadata["mystnb"]["code_prompt_show"] in (
+                    "Unfold the parameters",
+                    "Unfold a solution",
+                    "Unfold the set-up for Colab",
+                )
 
 
 def test_what_nobody_sees_is_left_out():

@@ -34,7 +34,7 @@ PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md")
 # Blocks that are not run, by their first line: page, reason. Each says so itself, in a comment above it.
 NOT_RUN = {
     "make course": ("README.md", "make course trains at full size, and make test is what runs the commands of this page"),
-    ".venv/bin/jupyter lab notebooks": ("README.md", "opens a browser, and stays open"),
+    ".venv/bin/jupyter lab": ("README.md", "opens a browser, and stays open"),
     ".venv/bin/dae-keras run --profile quick": ("README.md", "each takes minutes to hours; make test runs the quick course by itself"),
     "conda env create --file environment.yml": ("README.md", "needs conda"),
     "make sweep-engine": ("README.md", "needs Snakemake, which make sweep-engine brings"),
@@ -183,7 +183,7 @@ CHECKS = {
     "make": check_make,
     "python": check_python,
     "papermill": check_papermill,
-    "jupyter": lambda words: check_file(words[1]),
+    "jupyter": lambda words: [check_file(word) for word in words[1:]],
     "tensorboard": lambda words: check_run_folder(words[words.index("--logdir") + 1]),
     "pip": lambda words: check_extra(words[-1]),
     "conda": lambda words: check_file(words[words.index("--file") + 1]) if "--file" in words else None,

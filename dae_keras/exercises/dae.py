@@ -5,15 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, in_words, result_of
+from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, in_words, refuse, result_of
 
 
 @exercise(
     "02_dae",
     10,
-    "A pixel has two costs, -log(p) and -log(1 - p). If x is the probability of ink, how much does each of them count?",
-    "For one pixel it is -(x * log(p) + (1 - x) * log(1 - p)), with the natural logarithm. Average it over axis (1, 2, 3).",
-    "np.clip(restored, 1e-7, 1 - 1e-7) keeps both logarithms finite. Clip p only, not the target x.",
+    "A pixel has two costs, `-log(p)` and `-log(1 - p)`. If x is the probability of ink, how much does each of them count?",
+    "For one pixel it is `-(x * log(p) + (1 - x) * log(1 - p))`, with the natural logarithm. Average it over the axes 1, 2 and 3.",
+    "`np.clip(restored, 1e-7, 1 - 1e-7)` keeps both logarithms finite. Clip p only, not the target x.",
 )
 def cross_entropy(answer):
     """Binary cross-entropy of each image, from its formula."""
@@ -29,13 +29,13 @@ def cross_entropy(answer):
 
     right = mean_of(of(clean, restored))
     values = result_of(answer, clean, restored)
-    if values.shape == ():
-        compare(
-            values,
-            np.inf,
-            "the loss",
-            {"it returns one number, the mean over the images: return the loss of each image": right.mean()},
-        )
+    refuse(
+        values,
+        {
+            "it returns one number, the mean over the images: return the loss of each image": right.mean(),
+            "it returns one number, a sum over all pixels of all images: return the mean over the pixels of each image": 784 * right.sum(),
+        },
+    )
     if values.shape == clean.shape:
         raise AnswerError("it returns the loss of each pixel: average over the pixels of an image, for one number each")
     values = result_of(answer, clean, restored, shape=(len(clean),), unit="loss of an image")
@@ -144,9 +144,9 @@ def _must_be_images(values, count):
 @exercise(
     "02_dae",
     15,
-    "images.reshape(len(images), -1) makes a row of 784 pixels of each image. A dense layer is then rows @ matrix + bias.",
-    "The ReLU is np.maximum(z, 0), for the first and the third layer. The second one, the code, is matrix product and bias, no more.",
-    "The last layer is 1 / (1 + np.exp(-z)); then .reshape(-1, 28, 28, 1) makes images of the rows.",
+    "`images.reshape(len(images), -1)` makes a row of 784 pixels of each image. A dense layer is then `rows @ matrix + bias`.",
+    "The ReLU is `np.maximum(z, 0)`, for the first and the third layer. The second one, the code, is matrix product and bias, no more.",
+    "The last layer is `1 / (1 + np.exp(-z))`; then `.reshape(-1, 28, 28, 1)` makes images of the rows.",
 )
 def forward(answer):
     """The autoencoder's output from its weights."""
@@ -215,9 +215,10 @@ def _must_have_the_weights(model, hidden, code):
 @exercise(
     "02_dae",
     10,
-    "A keras.Sequential takes a list of layers: layers.Input((28, 28, 1)), then one layer after the other, to the code and back.",
-    "Before the first dense layer, layers.Flatten() makes 784 values of an image; after the last, layers.Reshape((28, 28, 1)) undoes it.",
-    'Four times layers.Dense(units, activation=...): "relu" for the hidden layers, nothing for the code, "sigmoid" at the end.',
+    "A `keras.Sequential` takes a list of layers: `layers.Input((28, 28, 1))`, then one layer after the other, to the code and back.",
+    "Before the first dense layer, `layers.Flatten()` makes 784 values of an image; after the last, `layers.Reshape((28, 28, 1))` undoes "
+    "it.",
+    'Four times `layers.Dense(units, activation=...)`: "relu" for the hidden layers, nothing for the code, "sigmoid" at the end.',
 )
 def plain_dae(answer):
     """The denoising autoencoder in plain Keras."""
@@ -315,10 +316,11 @@ def _read(pairs, images, size):
 @exercise(
     "02_dae",
     25,
-    "Begin with tf.data.Dataset.from_tensor_slices(images), then shuffle, batch, map. The mapped function gets a batch of uint8 images.",
+    "Begin with `tf.data.Dataset.from_tensor_slices(images)`, then `shuffle`, `batch`, `map`. The mapped function gets a batch of `uint8` "
+    "images.",
     "One level for each image: an array of shape (images in the batch, 1, 1, 1), which can multiply noise of the images' shape.",
-    "Draw both inside the mapped function, with TensorFlow: tf.random.uniform((tf.shape(batch)[0], 1, 1, 1), 0, 2 * sigma) and "
-    "tf.random.normal(tf.shape(batch)). Then tf.clip_by_value.",
+    "Draw both inside the mapped function, with TensorFlow: `tf.random.uniform((tf.shape(batch)[0], 1, 1, 1), 0, 2 * sigma)` and "
+    "`tf.random.normal(tf.shape(batch))`. Then `tf.clip_by_value`.",
 )
 def blind_pairs(answer):
     """A dataset of pairs whose noise has another level in each image."""
@@ -403,8 +405,9 @@ def _onto(directions):
     "02_dae",
     15,
     "Make rows of the images, and subtract the mean image, the mean over the rows. The principal directions are those of what is left.",
-    "np.linalg.svd(centred, full_matrices=False) returns them as the rows of its third part, the leading one first.",
-    "With v = those rows [:k], the code of the images is centred @ v.T, and code @ v leads back. Add the mean image again.",
+    "`np.linalg.svd(centred, full_matrices=False)` returns them as the rows of its third part, the leading one first.",
+    "With `v` for the first `k` of those rows, the code of the images is `centred @ v.T`, and `code @ v` leads back. Add the mean image "
+    "again.",
 )
 def pca(answer):
     """Images from their k leading principal components."""
@@ -432,6 +435,9 @@ def pca(answer):
         "the result",
         {
             "the mean image was not subtracted before the directions were computed": rebuilt(_directions(flat)[:, :k], 0, 0),
+            "one number is subtracted, the mean brightness of everything: subtract the mean image, a mean over the images": rebuilt(
+                _directions(flat - flat.mean())[:, :k], flat.mean(), flat.mean()
+            ),
             "the mean image was not added back": rebuilt(every[:, :k], back=0),
             "the mean image is left in the images that are projected": rebuilt(every[:, :k], away=0, back=0),
             "the mean image is counted twice: subtract it before you project, add it afterwards": rebuilt(every[:, :k], away=0),
@@ -457,11 +463,11 @@ def pca(answer):
 @exercise(
     "02_dae",
     25,
-    "Subtract both means first. np.linalg.lstsq(noisy_centred, clean_centred)[0] is then the best matrix, still of full rank.",
-    "The k leading principal directions are those of its predictions, noisy_centred @ matrix: not those of the clean images, "
+    "Subtract both means first. `np.linalg.lstsq(noisy_centred, clean_centred)[0]` is then the best matrix, still of full rank.",
+    "The k leading principal directions are those of its predictions, `noisy_centred @ matrix`: not those of the clean images, "
     "and not of the matrix.",
-    "With v = np.linalg.svd(predictions, full_matrices=False)[2][:k] the result is matrix @ v.T @ v. The constant is what makes the mean "
-    "noisy image become the mean clean one.",
+    "With `v = np.linalg.svd(predictions, full_matrices=False)[2][:k]` the result is `matrix @ v.T @ v`. The constant is what makes the "
+    "mean noisy image become the mean clean one.",
 )
 def reduced_rank(answer):
     """The best linear code: least squares, projected on the leading directions of its predictions."""

@@ -7,7 +7,7 @@ from scipy.signal import convolve2d, correlate2d
 
 from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, pair_of, result_of
 
-_CONVOLUTIONS = ((28, 1, 32, 5, 2, False), (14, 32, 64, 3, 2, False), (7, 64, 8, 1, 1, False), (7, 16, 8, 3, 2, False))
+_CONVOLUTIONS = ((28, 1, 32, 5, 2, False), (13, 32, 64, 3, 2, False), (7, 64, 8, 1, 1, False), (7, 16, 8, 3, 2, False))
 _TRANSPOSED = ((7, 64, 32, 2, 2, True), (14, 32, 1, 4, 2, True), (7, 8, 3, 3, 1, True))
 
 
@@ -43,6 +43,7 @@ def size_and_weights(answer):
         else:
             mistakes = {
                 "7 pixels with a stride of 2 give 4, not 3: the last place counts": np.floor(size / stride),
+                "Python's round goes to the even neighbour: 13 pixels with a stride of 2 give 7, not 6": np.round(size / stride),
                 'this is the size with "valid" padding, where no window sticks out; here the padding is "same"': (size - kernel) // stride
                 + 1,
             }
@@ -246,9 +247,17 @@ def encoder(answer):
 
     filters, code_dim = 4, 10
     with _full_precision():
-        network = attempt(answer, filters, code_dim)
+        try:
+            network = attempt(answer, filters, code_dim)
+        except AnswerError as error:
+            if "Only input tensors" not in str(error):
+                raise
+            raise AnswerError(
+                "a layer stands where an output belongs: layers.Conv2D(...) makes a layer, layers.Conv2D(...)(image) what it makes of image"
+            ) from error
         if not isinstance(network, keras.Model):
-            raise AnswerError(f"it returns a {type(network).__name__}, not a keras.Model")
+            tell = ": end with Model(image, ...)" if isinstance(network, keras.KerasTensor) else ""
+            raise AnswerError(f"it returns a {type(network).__name__}, not a keras.Model{tell}")
         if not getattr(network, "inputs", None):
             raise AnswerError(
                 "it does not know its input yet: begin with image = layers.Input((28, 28, 1)), and end with Model(image, ...)"
@@ -360,6 +369,8 @@ def averaged(answer):
         right = mean(moves)
         if values.shape == (len(moves), *noisy.shape):
             raise AnswerError("it returns the answers to all moves: average them, over the first axis")
+        if values.shape == ():
+            raise AnswerError("it returns one number: average over the moves alone, the first axis")
         if values.shape != noisy.shape:
             raise AnswerError(f"it returns the shape {values.shape}, not {noisy.shape}, that of the images")
         compare(
@@ -371,6 +382,9 @@ def averaged(answer):
                 "the answers are moved once more in the same direction, not back": mean(moves, back=1),
                 "this mixes up the images: rows and columns are axes 1 and 2": mean(moves, axis=(0, 1)),
                 "without axis=(1, 2) np.roll pushes the pixels through all rows and images": mean(moves, axis=None),
+                "without axis=(1, 2) np.roll pushes the pixels through all rows and images, and nothing is moved back": mean(
+                    moves, back=0, axis=None
+                ),
                 "rows and columns are exchanged: a move is (rows down, columns to the right), axes 1 and 2": mean(moves, axis=(2, 1)),
                 "the images are averaged before they are restored: restore each moved version, then average": restore(
                     np.mean([np.roll(noisy, move, (1, 2)) for move in moves], axis=0)
@@ -432,4 +446,4 @@ def walked(answer):
                 "every step begins at the pure noise again: use the images that the last step has left": np.tanh(start / levels[-1] ** 2),
             },
         )
-    return f"It asked the denoiser at {len(asked)} levels, and ended at its last answer."
+    return f"It asked the denoiser at {len(set(asked))} levels, and ended at its last answer."

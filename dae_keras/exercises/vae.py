@@ -7,20 +7,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, result_of
+from dae_keras.exercises.checking import AnswerError, attempt, compare, exercise, refuse, result_of
 
 
 def _codes(count=6, size=4):
     """Means and log-variances of a few images' codes, float32, none of the two near 0."""
     random = np.random.default_rng(0)
     return random.normal(1, 1.5, (count, size)).astype(np.float32), random.uniform(-2.5, 1.5, (count, size)).astype(np.float32)
-
-
-def _refuse(values, usual_mistakes, tolerance=1e-4):
-    """Refuse values that are those of a usual mistake, with its message; others pass."""
-    for message, wrong in usual_mistakes.items():
-        if np.shape(values) == np.shape(wrong) and np.allclose(values, wrong, rtol=tolerance, atol=tolerance):
-            raise AnswerError(message)
 
 
 def _result(answer, mean, log_var, *more, **options):
@@ -39,9 +32,9 @@ def _result(answer, mean, log_var, *more, **options):
     "04_vae",
     10,
     "The encoder gives the logarithm of the variance. How do you come from there to the standard deviation, the root of the variance?",
-    "exp(log_var) is the variance, so exp(log_var / 2) is the standard deviation. The noise is one standard normal number for each "
-    "entry of z_mean: keras.random.normal(shape, seed=seed).",
-    "z = mean + deviation * noise, with ops.exp for the exponential: NumPy's own would cut the way of the gradient.",
+    "`exp(log_var)` is the variance, so `exp(log_var / 2)` is the standard deviation. The noise is one standard normal number for each "
+    "entry of `z_mean`: `keras.random.normal(ops.shape(z_mean), seed=seed)`.",
+    "`z = mean + deviation * noise`, with `ops.exp` for the exponential: NumPy's own would cut the way of the gradient.",
 )
 def sampled_code(answer):
     """One random code for each image, through which gradients pass."""
@@ -107,9 +100,9 @@ def sampled_code(answer):
 @exercise(
     "04_vae",
     10,
-    'The closed form stands in "The loss, piece by piece". Which of its parts do you have, and which is hidden in log_var?',
-    "The variance is exp(log_var), its logarithm is log_var itself. For each image, the terms of all latent dimensions add up.",
-    "0.5 * (mean**2 + exp(log_var) - 1 - log_var), summed over axis 1.",
+    'The closed form stands in "The loss, piece by piece". Which of its parts do you have, and which is hidden in `z_log_var`?',
+    "The variance is `exp(log_var)`, its logarithm is `log_var` itself. For each image, the terms of all latent dimensions add up.",
+    "`0.5 * (mean**2 + exp(log_var) - 1 - log_var)`, summed over axis 1.",
 )
 def kl_divergence(answer):
     """The KL divergence of a diagonal Gaussian from the standard normal distribution."""
@@ -121,7 +114,7 @@ def kl_divergence(answer):
     terms = by_formula(*(each.astype(np.float64) for each in (mean, np.exp(log_var), log_var)))
     right = terms.sum(axis=1)
     values = _result(answer, mean, log_var)
-    _refuse(
+    refuse(
         values,
         {
             "it is the sum over all images: return one number for each": terms.sum(),
@@ -165,8 +158,8 @@ def kl_divergence(answer):
 @exercise(
     "04_vae",
     10,
-    "-log of the probability that the decoder gives to a pixel is its cross-entropy; those of an image add up. What is averaged?",
-    "ops.binary_crossentropy(images, logits, from_logits=True) gives one number for each pixel. Without from_logits=True it takes the "
+    "Minus the log of the probability that the decoder gives to a pixel is its cross-entropy; those of an image add up. What is averaged?",
+    "`ops.binary_crossentropy(images, logits, from_logits=True)` gives one number for each pixel. Without `from_logits=True` it takes the "
     "logits for probabilities.",
     "Sum over the axes 1, 2 and 3, then take the mean over the images that are left.",
 )
@@ -182,7 +175,7 @@ def reconstruction_loss(answer):
     taken_for_probabilities = ops.convert_to_numpy(ops.binary_crossentropy(images, logits)).astype(np.float64)
     costs = cost(images, logits)
     values = result_of(answer, images, logits)
-    _refuse(
+    refuse(
         values,
         {
             "one number for each image is half of the way: the loss of the batch is their mean": costs.sum(axis=(1, 2, 3)),
@@ -192,7 +185,7 @@ def reconstruction_loss(answer):
     values = result_of(answer, images, logits, shape=(), unit="number for the batch")
     right = costs.sum() / 5
     probabilities = 1 / (1 + np.exp(-logits))
-    _refuse(
+    refuse(
         values,
         {
             "this is the mean over the pixels, which weighs the KL term 784 times too much: sum over the pixels": costs.mean(),
@@ -287,9 +280,9 @@ def _model_of(answer):
     30,
     'The nine lines stand in "The training step, line by line". In a class, `model` becomes `self`, and the batch is `data`.',
     "What leads from the weights to the loss belongs inside `with tf.GradientTape() as tape`, encoder and sampling included. After it: "
-    "tape.gradient(loss, self.trainable_weights), and self.optimizer.apply_gradients of pairs of gradient and weight.",
-    "At the end call update_state of the three trackers with loss, reconstruction loss and KL loss, and return "
-    "{tracker.name: tracker.result() for tracker in self.metrics}.",
+    "`tape.gradient(loss, self.trainable_weights)`, and `self.optimizer.apply_gradients` of pairs of gradient and weight.",
+    "At the end call `update_state` of the three trackers with loss, reconstruction loss and KL loss, and return "
+    "`{tracker.name: tracker.result() for tracker in self.metrics}`.",
 )
 def train_step(answer):
     """The `train_step` of a VAE: its losses, its gradients, its trackers, and its use in `fit`."""
@@ -323,9 +316,11 @@ def train_step(answer):
         try:
             history = attempt(losses_by_epoch)
         except AnswerError as error:
+            why = "tensors have no values yet: no NumPy, no float() and no .numpy(), only keras.ops"
+            if "TensorShape" in str(error):
+                why = "the number of images is not known yet: write ops.shape(z_mean) where you have z_mean.shape"
             raise AnswerError(
-                f"one step by hand is right, but in model.fit, which compiles it, {error}. In a compiled step tensors have no values yet: "
-                "no NumPy, no float() and no .numpy(), only keras.ops"
+                f"one step by hand is right, but in model.fit, which compiles it, {error}. In a compiled step {why}"
             ) from error
         first, last = history["loss"][0], history["loss"][-1]
         if not last < 0.8 * first:
@@ -356,7 +351,7 @@ def _judged_step(model, images, targets, first):
     try:
         returned = attempt(model.train_step, (images, targets))
     except AnswerError as error:
-        if "No gradients provided" in str(error) or "None" in str(error.__cause__):
+        if "No gradients provided" in str(error) or (error.__cause__ and "None" in str(error.__cause__)):
             raise AnswerError(
                 "there are no gradients: everything from the encoder to the loss must be computed inside `with tf.GradientTape()`, in "
                 "keras.ops and not in NumPy"
@@ -390,7 +385,7 @@ def _judged_step(model, images, targets, first):
             f"the step leaves the weights of the {still[0]} as they were: differentiate by all of self.trainable_weights, and compute what "
             "leads to the loss inside the tape"
         )
-    _judge_gradient(moved, gradients)
+    _judge_gradient(moved, gradients, count)
     return {"reconstruction_loss": reconstruction, "kl_loss": kl, "returned": returned}
 
 
@@ -460,7 +455,7 @@ def _compare_loss(returned, name, right, count, mean, size):
     raise AnswerError(start + ("try it in exercise 2 alone" if name == "kl_loss" else "try it in exercise 3 alone"))
 
 
-def _judge_gradient(moved, gradients):
+def _judge_gradient(moved, gradients, count):
     """By how much of each term's gradient the step has moved encoder and decoder: it must be 1 of each."""
     shares = {name: np.linalg.lstsq(np.transpose(gradients[name]), moved[name], rcond=None)[0] for name in moved}
     decoder, encoder, kl = shares["decoder"][0], *shares["encoder"]
@@ -474,6 +469,11 @@ def _judge_gradient(moved, gradients):
     for name, share in (("the reconstruction loss", decoder), ("the reconstruction loss", encoder), ("the KL loss", kl)):
         if abs(share) < 0.2:
             raise AnswerError(f"what is returned is right, but the step does not make {name} smaller: differentiate the sum of the two")
+        if 0.7 < share / count < 1.3:
+            raise AnswerError(
+                f"what is returned is right, but the step follows {count} times the gradient of {name}, as many as there are images: is "
+                "the loss one number, or one for each image? A tape adds them up; take their mean"
+            )
         if not 0.7 < share < 1.3:
             raise AnswerError(
                 f"what is returned is right, but the step follows {share:.3g} times the gradient of {name}: differentiate the same loss "
@@ -489,7 +489,7 @@ def _judge_gradient(moved, gradients):
     15,
     "The bound is the logarithm of a mean of weights, and you are given their logarithms: of the weights themselves float32 holds none.",
     "Subtract from each image's log weights their largest, exponentiate, sum, take the logarithm, and add the largest again: that is "
-    "ops.logsumexp, or scipy's.",
+    "`ops.logsumexp`, or SciPy's.",
     "The mean is the sum divided by k, so subtract log k in the end.",
 )
 def weighted_bound(answer):
@@ -504,7 +504,7 @@ def weighted_bound(answer):
 
     for log_weights in (usual, tiny):
         everything = bound(log_weights.reshape(-1, 1))[0]
-        _refuse(
+        refuse(
             result_of(answer, log_weights),
             {
                 "it is the mean over the images: return the bound of each": bound(log_weights).mean(),
@@ -545,7 +545,7 @@ def weighted_bound(answer):
     "04_vae",
     5,
     "A unit is active if its mean differs from image to image. Which axis counts the images?",
-    "np.var over axis 0 gives one variance for each latent dimension. Count those above the threshold.",
+    "`np.var` over axis 0 gives one variance for each latent dimension. Count those above the threshold.",
 )
 def active_units(answer):
     """How many latent dimensions say something about the image."""
@@ -563,6 +563,9 @@ def active_units(answer):
         "the mean of the squares is not the variance: a unit that says the same of every image is silent": np.sum(
             (code**2).mean(axis=0) > 0.01
         ),
+        "it takes one variance over everything: take it over the images, axis 0": np.sum(np.var(code) > 0.01),
+        "it compares the means themselves with the threshold: take their variance over the images": np.sum(code > 0.01),
+        "it compares the means' sizes with the threshold: take their variance over the images": np.sum(np.abs(code) > 0.01),
         "it counts the silent ones": np.sum(variances <= 0.01),
         "it is the size of the code: count only the active ones": 9,
         "it is the share of active units: return their number": np.mean(variances > 0.01),
@@ -575,7 +578,7 @@ def active_units(answer):
     values = result_of(answer, code, 0.01, shape=(), unit="number")
     right = np.sum(variances > 0.01)
     if values != right:
-        _refuse(values, usual)
+        refuse(values, usual)
         raise AnswerError(f"it finds {values:g} active units in a code of 9 numbers for 200 images, of which {right} are active")
     strict = result_of(answer, code, 0.1, shape=(), unit="number")
     if strict != np.sum(variances > 0.1):

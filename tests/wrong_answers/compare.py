@@ -96,6 +96,10 @@ WRONG_ANSWERS = {
         (_linear(_MEANS.replace("axis=0", ""), _WEIGHTS, "return (noisy - x) @ weights + y"), "each pixel has a mean of its own"),
     ],
     "debiasing": [
+        (
+            "def debiasing(filtered, clean):\n    return clean.std() / filtered.std(), clean.mean() - filtered.mean()",
+            "the offset forgets the factor",
+        ),
         (_debiasing("return np.polyfit(y, x, 1)"), "fitted the wrong way round"),
         (_debiasing("slope, height = np.polyfit(y, x, 1)", "return 1 / slope, -height / slope"), "and then inverted"),
         (_debiasing("return 1, y.mean() - x.mean()"), "the factor stays at 1"),

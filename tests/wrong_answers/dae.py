@@ -37,6 +37,11 @@ def but(code, *changes):
 WRONG_ANSWERS = {
     "cross_entropy": [
         (
+            "def cross_entropy(clean, restored):\n    p = np.clip(restored, 1e-7, 1 - 1e-7)\n"
+            "    return -np.sum(clean * np.log(p) + (1 - clean) * np.log(1 - p))",
+            "a sum over all pixels of all images",
+        ),
+        (
             "def cross_entropy(clean, restored):\n"
             "    return -np.mean(clean * np.log(restored) + (1 - clean) * np.log(1 - restored), axis=(1, 2, 3))",
             "clip the answer before the logarithm",
@@ -154,6 +159,12 @@ WRONG_ANSWERS = {
         (but(PAIRS, (", 0, 1), clean", ", 0, 1)")), "must be a pair"),
     ],
     "pca": [
+        (
+            "def pca(images, k):\n    flat = images.reshape(len(images), -1)\n    mean = flat.mean()\n"
+            "    u, s, v = np.linalg.svd(flat - mean, full_matrices=False)\n"
+            "    return (u[:, :k] * s[:k] @ v[:k] + mean).reshape(images.shape)",
+            "the mean brightness of everything",
+        ),
         (but(PCA, ("svd(flat - mean", "svd(flat"), ("(flat - mean) @ v.T @ v + mean", "flat @ v.T @ v")), "was not subtracted"),
         (but(PCA, ("v + mean", "v")), "not added back"),
         (but(PCA, ("np.linalg.svd(flat - mean, full_matrices=False)[2][:k]", "np.linalg.eigh(np.cov(flat.T))[1][:, :k].T")), "eigh sorts"),

@@ -1,5 +1,9 @@
 WRONG_ANSWERS = {
     "masked": [
+        (
+            "def masked(images, share, random):\n    return np.where(random.random() < share, 0, images)",
+            "of the pixels: draw a random number",
+        ),
         ("def masked(images, share, random):\n    return np.where(random.random(images.shape) < share, images, 0)", "the wrong way round"),
         (
             "def masked(images, share, random):\n    return np.where(random.random(images.shape[1:]) < share, 0, images)",
@@ -14,6 +18,20 @@ WRONG_ANSWERS = {
         ("def masked(images, share, random):\n    return np.where(random.random(images.shape) < share / 2, 0, images)", "it sets 10% of"),
     ],
     "clipped_mean": [
+        ("def clipped_mean(x, level):\n    return np.mean(np.clip(x + level * np.random.randn(1000), 0, 1))", "draws random numbers"),
+        (
+            "def clipped_mean(x, level):\n    random = np.random.default_rng(0)\n"
+            "    return np.mean(np.clip(x + level * random.standard_normal(100_000), 0, 1))",
+            "close, but not exact",
+        ),
+        (
+            "def clipped_mean(x, level):\n    return level * (norm.pdf(0) - norm.pdf(1 / level)) + norm.sf(1 / level)",
+            "where does x come in",
+        ),
+        (
+            "def clipped_mean(x, level):\n    return x + level * (norm.pdf(0) - norm.pdf(1 / level)) + norm.sf(1 / level)",
+            "a brighter one is lifted less",
+        ),
         ("def clipped_mean(x, level):\n    return x", "without clipping"),
         ("def clipped_mean(x, level):\n    return x * norm.cdf(x / level) + level * norm.pdf(x / level)", "only 0 clips"),
         (
@@ -28,6 +46,13 @@ WRONG_ANSWERS = {
         ),
     ],
     "psnr": [
+        ("def psnr(clean, restored):\n    print(np.mean(np.square(clean - restored), axis=(1, 2, 3)))", "is there a `return`"),
+        ("def psnr(clean, restored):\n    return -10 * np.log10(np.mean(np.square(clean - restored)))", "And clip what lies outside"),
+        (
+            "def psnr(clean, restored):\n"
+            "    return 10 * np.log10(255**2 / np.mean(np.square(clean - np.clip(restored, 0, 1)), axis=(1, 2, 3)))",
+            "the peak is not 255",
+        ),
         ("def psnr(clean, restored):\n    return -10 * np.log10(np.mean(np.square(clean - restored), axis=(1, 2, 3)))", "must be clipped"),
         (
             "def psnr(clean, restored):\n    return -10 * np.log10(np.mean(np.square(clean - np.clip(restored, 0, 1))))",

@@ -60,6 +60,11 @@ _AFTER = "size * stride if transposed else -(-size // stride)"
 
 WRONG_ANSWERS = {
     "size_and_weights": [
+        (
+            "def size_and_weights(size, channels, filters, kernel, stride=1, transposed=False):\n"
+            "    return size * stride if transposed else round(size / stride), kernel**2 * channels * filters + filters",
+            "to the even neighbour",
+        ),
         (_sizes("kernel**2 * channels * filters + filters", _AFTER), "the size comes first"),
         (_sizes(_AFTER, "")[:-2], "it returns one number; right are two numbers"),
         (_sizes("size * stride if transposed else size // stride"), "give 4, not 3"),
@@ -126,6 +131,12 @@ WRONG_ANSWERS = {
     ],
     "encoder": [
         (
+            "def encoder(filters, code_dim):\n    x = layers.Conv2D(filters, 5, strides=2, padding='same', activation='relu')\n"
+            "    return ResidualBlock(filters)(x)",
+            "a layer stands where an output belongs",
+        ),
+        ("def encoder(filters, code_dim):\n    return layers.Flatten()(layers.Input((28, 28, 1)))", "end with Model(image, ...)"),
+        (
             _changed(_ENCODER, ("    x = ResidualBlock(filters)(x)\n", ""), ("    x = ResidualBlock(2 * filters)(x)\n", "")),
             "the residual blocks are missing",
         ),
@@ -146,6 +157,14 @@ WRONG_ANSWERS = {
         ),
     ],
     "averaged": [
+        (
+            "def averaged(restore, noisy, moves):\n    return np.mean([restore(np.roll(noisy, move)) for move in moves], axis=0)",
+            "and nothing is moved back",
+        ),
+        (
+            "def averaged(restore, noisy, moves):\n    return np.mean([restore(np.roll(noisy, move, axis=(1, 2))) for move in moves])",
+            "it returns one number",
+        ),
         (_changed(_AVERAGED, ("np.roll(restored, np.negative(move), axis=(1, 2))", "restored")), "each must be moved back first"),
         (_changed(_AVERAGED, ("np.negative(move)", "move")), "moved once more in the same direction"),
         (_AVERAGED.replace("axis=(1, 2)", "axis=(0, 1)"), "this mixes up the images"),

@@ -146,6 +146,12 @@ WRONG_ANSWERS = {
         ),
         (_step(("zip(gradients, self.trainable_weights)", "zip([-each for each in gradients], self.trainable_weights)")), "uphill"),
         (_step(("binary_crossentropy(clean,", "binary_crossentropy(noisy,")), "must explain the clean images"),
+        (
+            _step(("kl_loss = ops.mean(ops.sum(", "kl_loss = (ops.sum(")),
+            "is the loss one number, or one for each image",
+        ),
+        (_step(("return {tracker", "{tracker")), "is there a `return`"),
+        (_step(("ops.shape(z_mean)", "z_mean.shape")), "write ops.shape(z_mean)"),
         (_step(("self.encoder(noisy)", "self.encoder(clean)")), "must see the noisy images"),
         (_step(("noisy, clean = data", "clean, noisy = data")), "the wrong way round"),
         (_step(("noisy, clean = data", "noisy = data\n        clean = data[1]")), "it is a pair"),
@@ -203,6 +209,8 @@ WRONG_ANSWERS = {
         ),
     ],
     "active_units": [
+        ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.var(z_mean) > threshold)", "one variance over everything"),
+        ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.abs(z_mean) > threshold)", "it compares the means' sizes"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.var(z_mean, axis=1) > threshold)", "it counts images"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.std(z_mean, axis=0) > threshold)", "the standard deviation"),
         (
@@ -213,7 +221,7 @@ WRONG_ANSWERS = {
         ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.var(z_mean, axis=0) < threshold)", "the silent ones"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.mean(np.var(z_mean, axis=0) > threshold)", "return their number"),
         ("def active_units(z_mean, threshold=0.01):\n    return len(np.var(z_mean, axis=0) > threshold)", "the size of the code"),
-        ("def active_units(z_mean, threshold=0.01):\n    return np.sum(z_mean > threshold)", "in a code of 9 numbers"),
+        ("def active_units(z_mean, threshold=0.01):\n    return np.sum(z_mean > threshold)", "it compares the means themselves"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.var(z_mean, axis=0) > threshold", "count them"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.var(z_mean, axis=0)", "these are the variances"),
         ("def active_units(z_mean, threshold=0.01):\n    return np.sum(np.var(z_mean, axis=0) > 0.01)", "the `threshold`"),
