@@ -66,7 +66,8 @@ def pytest_sessionfinish(session, exitstatus):
         selection = session.config.option.markexpr
         what = "by `make holds`" if selection == "kind" else f"in the tests that `pytest -m '{selection}'` selects"
         counted = f"{datetime.date.today()} on Python {platform.python_version()} and TensorFlow {tf.__version__}, {what}."
-        file.write_text(reliability.with_counts(file.read_text(encoding="utf-8"), _COUNTS, counted), encoding="utf-8")
+        again = session.config.option.lf  # pytest --last-failed
+        file.write_text(reliability.with_counts(file.read_text(encoding="utf-8"), _COUNTS, counted, again), encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------------------------- the fixtures

@@ -16,10 +16,11 @@ def count(counts, report):
     tried_and_survived[1] += properties.get("survived", cases if report.passed else 0)
 
 
-def with_counts(text, counts, counted=""):
+def with_counts(text, counts, counted="", again=False):
     """The text with these counts in its table, and with the line that says when and how they were counted.
 
-    The rows of other kinds stay as they are.
+    The rows of other kinds stay as they are. With `again` these are all the cases of their kinds that failed in the run that is counted there,
+    tried again after a repair: they take the place of those.
 
     Raises:
         ValueError: a kind has no row.
@@ -29,8 +30,11 @@ def with_counts(text, counts, counted=""):
         rows = [number for number, line in enumerate(lines) if line.startswith(f"| {kind} |")]
         if len(rows) != 1:
             raise ValueError(f"there must be one row for the kind {kind!r}, with what is promised; there are {len(rows)}")
-        promise = lines[rows[0]].split(" | ", 3)[3]
+        _, survived_then, promise = lines[rows[0]].split(" | ", 3)[1:]
+        if again:
+            tried, survived = (int(survived_then.replace(",", "")) + each for each in (tried, survived))
         lines[rows[0]] = f"| {kind} | {tried:,} | {survived:,} | {promise}"
     if counted:
-        lines = [f"Counted {counted}" if line.startswith("Counted ") else line for line in lines]
+        place = next(number for number, line in enumerate(lines) if line.startswith("Counted "))
+        lines[place] = f"{lines[place]} What failed was mended and tried again {counted}" if again else f"Counted {counted}"
     return "\n".join(lines) + "\n"

@@ -52,6 +52,13 @@ def test_the_counts_take_their_places_and_nothing_else_changes():
     assert reliability.with_counts(f"{TEXT}Counted never.\n", {}, "today.") == f"{TEXT}Counted today.\n"
 
 
+def test_what_failed_and_was_mended_takes_the_place_of_what_failed():
+    text = TEXT.replace("| any parameter | 1 | 0 |", "| any parameter | 1,300 | 1,280 |") + "Counted then.\n"
+    changed = reliability.with_counts(text, {"any parameter": [24, 23]}, "now.", again=True)
+    expected = text.replace("1,300 | 1,280", "1,304 | 1,303").replace("then.", "then. What failed was mended and tried again now.")
+    assert changed == expected
+
+
 def test_a_kind_without_a_promise_is_refused():
     with pytest.raises(ValueError, match="one row for the kind 'bombs'"):
         reliability.with_counts(TEXT, {"bombs": [1, 1]})
