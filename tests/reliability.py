@@ -19,7 +19,7 @@ def count(counts, report):
 def with_counts(text, counts, counted="", again=False):
     """The text with these counts in its table, and with the line that says when and how they were counted.
 
-    The rows of other kinds stay as they are. With `again` these are all the cases of their kinds that failed in the run that is counted there,
+    The rows of other kinds stay as they are. With `again` these are all the cases of their kinds that failed in the run counted there,
     tried again after a repair: they take the place of those.
 
     Raises:
