@@ -361,6 +361,7 @@ plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipp
 # between 0 and 1, with a tall peak at 0, a lower one near 1, and few between. Without clipping, noise spreads them into a single bell from
 # about −2.5 to 3.3, centred near 0, whose right side is a broad shoulder: the white pixels do not make a peak of their own. With clipping
 # all lie between 0 and 1 again, with the highest bar at 0 and a smaller peak at 1, and the dashed line of the mean is further right.*
+# *The bar drawn from 1.0 to 1.1 stands for the pixels that are exactly 1.*
 #
 # Noise that is clipped is not zero on average: it lifts the background. A filter that averages neighbours removes the randomness but not
 # the lift (exercise 4). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.
@@ -422,7 +423,7 @@ print("SSIM of a clean image with", {name: f"{score:.3f}" for name, score in ssi
 
 # %% [markdown]
 # Random pixels score close to 0<!--?abs(ssim_with["uniform random pixels"]) < 0.05-->, another test image
-# 0.11<!--=ssim_with["the next test image"]:.2f-->: two digits have a little structure in common. Now the noisy images, level by level.
+# 0.11<!--=ssim_with["the next test image"]:.2f-->: but that is no sign of strokes in common: question 5 has an image with less in it that scores as much. Now the noisy images, level by level.
 #
 # **Predict before you run:** from level 0.1 to 0.2 the noise doubles. What does that do to the PSNR?
 #
@@ -563,7 +564,7 @@ if settings.noise != "none" and settings.noise_level > 0:
 # ## Exercises
 #
 # The first four you write yourself: open [exercises/01_data.ipynb](../exercises/01_data.ipynb), fill in the stubs, and let `check` tell you what
-# is wrong. Here each task is followed by one solution, in a folded cell; try first. The last two are questions to this notebook: add a
+# is wrong. Here each task is followed by one solution, in a folded cell; try first. The last two are questions about this notebook: add a
 # cell below and use its variables.
 
 # %% tags=["exercise-start"]
@@ -679,6 +680,6 @@ check("blurred", blurred)
 # - Wang, Bovik, Sheikh and Simoncelli 2004, *Image quality assessment: from error visibility to structural similarity*: SSIM, with pictures of equal error and unequal looks.
 # - Wang and Bovik 2009, *Mean squared error: love it or leave it?*: why everybody measures it, and when not to.
 # - Foi 2009, *Clipped noisy images: heteroskedastic modeling and practical denoising*: clipping as cameras do it, and how to undo what it does to the mean.
-# - Recht, Roelofs, Schmidt and Shankar 2019, *Do ImageNet classifiers generalize to ImageNet?*: what years of choosing on one test set have cost, measured on a new one.
+# - Recht, Roelofs, Schmidt and Shankar 2019, *Do ImageNet classifiers generalize to ImageNet?*: a new test set after years of choosing on the old one. Every model scores lower on it, but the authors find slightly harder images to blame, not the choosing.
 #
 # Next: [2 · The denoising autoencoder](02_dae.ipynb) learns to undo the noise.

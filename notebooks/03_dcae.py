@@ -464,7 +464,7 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 # %% [markdown]
 # They add **0.33<!--=skip_scores["psnr"] - scores["psnr"]:.2f--> dB**. Notebook 5 shows what a wider network of this kind gains by a longer training.
 #
-# ## Which way the information takes
+# ## Which path the information takes
 #
 # Three paths lead to the decoder: the code, the 7 × 7 maps and the 14 × 14 maps. Change one at a time, for 2,000 test
 # images: set it to zero; keep it alone, and set the other two to zero; or exchange it, so that each image gets the
@@ -562,15 +562,16 @@ for shift in (1, 2, 4):
 Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, shift]:.2f}" for stage in stages}} for shift in (1, 2, 4)]))
 
 # %% [markdown]
-# The 14 × 14 maps follow shifts by 2 and by 4 pixels, the 7 × 7 maps only the shift by 4<!--?max(follow["14 × 14 maps", 2], follow["14 × 14 maps", 4], follow["7 × 7 maps", 4]) < 0.15 < 0.4 < min(follow["14 × 14 maps", 1], follow["7 × 7 maps", 1], follow["7 × 7 maps", 2])-->. The code follows none, and
-# after a shift by 4 it differs as much as that of another digit<!--?0.85 < follow["code", 4] < 1.15-->.
+# The 14 × 14 maps follow shifts by 2 and by 4 pixels, the 7 × 7 maps only the shift by 4<!--?max(follow["14 × 14 maps", 2], follow["14 × 14 maps", 4], follow["7 × 7 maps", 4]) < 0.15 < 0.4 < min(follow["14 × 14 maps", 1], follow["7 × 7 maps", 1], follow["7 × 7 maps", 2])-->. For the
+# code the measure says less: it is no map that could move along, and it must change if the decoder is to draw the digit elsewhere. After a shift by 4
+# it differs as much as that of another digit<!--?0.85 < follow["code", 4] < 1.15-->. Whether it changes in the right way, the restored images tell.
 #
 # **Predict before you run:** the same 2,000 images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
 # or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
 #
 # <details><summary>A. The DCAE with skips</summary>
 #
-# Yes. Its maps follow the shift, its code does not. Which of the two is to blame? The cell after the next finds out.
+# Yes. Its maps follow the shift, and still it loses most: is its code to blame? The cell after the next finds out.
 #
 # </details>
 #
@@ -582,7 +583,7 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 #
 # <details><summary>C. The DCAE: all that it knows has to pass through its code</summary>
 #
-# No. Its code does not follow, and it does lose 4.4<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, but the other two lose more.
+# No. Its code has learned to tell where a digit lies, though not for so large a move: it does lose 4.4<!--=shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]:.1f--> dB, but the other two lose more.
 #
 # </details>
 
@@ -604,7 +605,7 @@ Markdown(markdown_table(lines))
 
 # %% [markdown]
 # Moved by 4 pixels, the DCAE loses least, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f--> dB, although its maps follow such
-# a shift. Is it its code that does not follow? Take the code away, and see:
+# a shift. Is it its code that fails? Take the code away, and see:
 
 # %%
 shifted_psnr = {}
@@ -652,7 +653,7 @@ for shift in (0, 4):
 #
 # <details><summary>B. About 0.4</summary>
 #
-# Yes. At 0 the noise says nothing, and what is left is the mean of all $x$: $0.7 - 0.3$.
+# Yes. An observation of 0 favours neither, and what is left is the mean of all $x$: $0.7 - 0.3$.
 #
 # </details>
 #
@@ -682,17 +683,18 @@ lines = zip(places, counted, by_the_score, strict=True)
 Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y + level² · score": f"{c:.2f}"} for a, b, c in lines]))
 
 # %% [markdown]
-# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.39<!--=counted[3]:.2f-->: the slope points to the more frequent of the two.
+# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.40<!--=by_the_score[3]:.2f-->: the slope points to the more frequent of the two.
 #
 # ## A denoiser that invents
 #
 # Follow the slope, then. Start from pure noise, so strong that no eye would find an image in it, and go down the levels. At
-# each one ask the denoiser $D$, and keep of what it would take away only as much as the next level has:
+# each one ask the denoiser $D$, and of the noise that it would remove keep only as much as the next level has:
 #
 # $$x \leftarrow D(x) + \frac{\text{next level}}{\text{level}}\,(x - D(x))\,.$$
 #
-# The idea is Song and Ermon's (2019). `dae_keras/sampling.py` asks once more at the end of each step and goes in the mean of
-# both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
+# To go down the levels is Song and Ermon's idea (2019); they add fresh noise in every step. The step without randomness is Euler's method for the
+# same sequence of densities. `dae_keras/sampling.py` asks once more at the end of each step and goes in the
+# mean of both directions, which takes fewer steps (Karras et al. 2022, algorithm 1).
 #
 # The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.05<!--=settings.lowest_level:.2f--> to
 # 4<!--=settings.highest_level:.0f-->, all orders of magnitude being equally likely; the noise is not clipped, or the identity would not hold; and
@@ -717,7 +719,7 @@ inventor_validation = evaluation_pair(images.validation, all_levels, level=evenl
 inventor, inventor_history = train(inventor, pairs, inventor_validation, all_levels, name="DCAE_all_levels")
 
 # %% [markdown]
-# Is it still a good denoiser? Compare it with the network that was trained for nothing but the noise of this notebook, on the noise of each.
+# Is it still a good denoiser? Compare it with the network trained only for this notebook's noise, on clipped and on unclipped noise of the same level.
 
 # %%
 unclipped, _ = evaluation_pair(images.test, all_levels)
@@ -737,20 +739,20 @@ if trained_here:
 Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, psnr in found.items()} for name, found in by_kind.items()]))
 
 # %% [markdown]
-# On its own ground the specialist is ahead: at level 0.5, unclipped, knowing all levels costs 0.67<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. On clipped
-# noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that makes the black background grey.
+# Even on unclipped noise, which only the new network has met, the specialist for one level is ahead, by 0.67<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. That is the price
+# of all changes together: all levels, the scaling, and batches of 128, which make a quarter of the steps. On clipped noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that lifts the background, lowers the contrast and is cut off at black and white.
 #
 # Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
 #
 # <details><summary>A. A digit, though a faint one</summary>
 #
-# No. Which digit? Behind so much noise many could lie, and the best answer is their mean.
+# Not as a rule. Behind so much noise many digits could lie, and the best answer is their mean. Only where that is a mean of similar digits does it look like one.
 #
 # </details>
 #
 # <details><summary>B. A dim blot in the middle</summary>
 #
-# Yes. The best answer is the mean of everything that could lie behind the noise, and a great many digits could.
+# Yes, for most. The best answer is the mean of everything that could lie behind the noise, and a great many digits could.
 #
 # </details>
 #
@@ -773,20 +775,20 @@ first = {"pure noise": 0.5 + 0.2 * pure_noise / settings.highest_level, "its fir
 plots.image_rows(first | steps, "From pure noise to digits")
 
 # %% [markdown]
-# *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, some with a hint of a digit.
+# *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, a few of which can be read as a digit.
 # After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
 # slightly smoother. One or two are well-drawn strokes that belong to no digit.*
 #
 # A single answer is a mean, hence the blot. But it is also a direction, and a step that way leaves noise that hides less. No
 # step draws a random number: the noise at the start decides which digit appears.
 #
-# So a network whose decoder cannot generate can generate, as a denoiser. Notebook 5 measures how well, beside the
+# So the network as a whole can generate images, by denoising, although its decoder alone cannot. Notebook 5 measures how well, beside the
 # variational autoencoder, and whether it only copies the training images.
 #
 # ## Exercises
 #
 # The first six you write yourself: open [exercises/03_dcae.ipynb](../exercises/03_dcae.ipynb), fill in the stubs, and let `check` tell you
-# what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last four are questions to this notebook.
+# what is wrong. Here each task is followed by one solution, in a folded cell; try first. The last four are questions about this notebook.
 
 # %% tags=["exercise-start"]
 import numpy as np
@@ -943,7 +945,7 @@ check("walked", walked)
 #    it do to an image? Predict what it does to each of the networks, then run the cell.
 # 8. Restore the noisy validation images with your `averaged`: as they are, and moved by a pixel up, down, left and right. Is the mean
 #    better than one answer?
-# 9. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 1<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.0f--> minutes
+# 9. Set `run_dir = "runs/my_dcae"` and `filters = 16`, and run the notebook as far as "How well". It took 1.4<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes
 #    to train here. What does half the width cost in PSNR on the validation images, and what does it save?
 # 10. Do the same with `code_dim = 64`, at full width (about as long as the training above). Would a shorter code do?
 #
@@ -982,8 +984,8 @@ check("walked", walked)
 # - Choose strides that divide the image size. Residual blocks can start as the identity, which helps a little early on.
 # - From 18.8<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
 #   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
-# - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code follows
-#   none, and misleads the decoder.
+# - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code has to learn
+#   them: it copes with a move by one pixel, not with one by four, and in the network with skips it misleads the decoder.
 # - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
 # - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and

@@ -11,7 +11,7 @@ class LinearFilter:
     """Least squares from noisy to clean images: each clean pixel as a weighted sum of all 784 noisy ones and a constant.
 
     The minimum mean squared error among linear estimators (LMMSE; Kay 1993, "Fundamentals of Statistical Signal Processing", section
-    12.3), with a small ridge that keeps the equations well posed where border pixels never vary.
+    12.3), with a small ridge that keeps the equations well posed where noise leaves a black border black.
 
     With a `rank` it is the best linear encoder and decoder with a code of that size: reduced-rank regression (Izenman 1975, "Reduced-rank
     regression for the multivariate linear model"). Its predictions are those of the full solution, projected on their leading principal
