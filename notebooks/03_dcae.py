@@ -683,7 +683,7 @@ lines = zip(places, counted, by_the_score, strict=True)
 Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y + level² · score": f"{c:.2f}"} for a, b, c in lines]))
 
 # %% [markdown]
-# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.40<!--=by_the_score[3]:.2f-->: the slope points to the more frequent of the two.
+# The two columns agree<!--?float(np.abs(counted - by_the_score).max()) < 0.03-->. At 0 the best answer is not 0 but 0.4<!--=0.7 - 0.3:.1f--> (counted, 0.39<!--=counted[3]:.2f-->): the slope points to the more frequent of the two.
 #
 # ## A denoiser that invents
 #
