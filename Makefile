@@ -28,7 +28,7 @@ check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tes
 	$(BIN)/ruff check .
 	$(BIN)/pytest -q -n 2
 
-holds: $(READY)  ## try every kind of fault, each in many cases, in under an hour; writes the counts into docs/reliability.md
+holds: $(READY)  ## try every kind of fault, each in many cases, in about an hour; writes the counts into docs/reliability.md
 	$(BIN)/pytest -q -n 2 -m kind --reliability=docs/reliability.md
 
 notebooks: $(READY)  ## run the notebooks at full size for their committed outputs, and bring tables, README and every figure in prose in step
