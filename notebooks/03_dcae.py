@@ -746,7 +746,7 @@ Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, ps
 #
 # <details><summary>A. A digit, though a faint one</summary>
 #
-# Not as a rule. Behind so much noise many digits could lie, and the best answer is their mean. Only where that is a mean of similar digits does it look like one.
+# No, not as a rule. Behind so much noise many digits could lie, and the best answer is their mean. Only where that is a mean of similar digits does it look like one.
 #
 # </details>
 #
