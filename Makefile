@@ -16,7 +16,7 @@ test: check  ## everything CI runs: check, then side by side the committed noteb
 test-pages: $(READY)
 	$(BIN)/pytest -q --nbval notebooks
 
-# The pages take longer: the rest runs in the time that they leave of two cores, and does not hold them up.
+# The pages take longest: the rest gives way to them, and is done before they are.
 test-quick: $(READY)
 	rm -rf runs/test
 	nice -n 19 $(BIN)/dae-keras run --profile quick -p run_dir runs/test
