@@ -110,7 +110,10 @@ def test_killed_in_three_ways_a_sweep_ends_with_the_serial_table(course, serial)
                 each.kill()
 
     def lose_a_job(process):
-        jobs = [each for each in psutil.Process(process.pid).children(recursive=True) if "--job" in each.cmdline()]
+        jobs = []
+        while not jobs:  # between two jobs there is none
+            assert process.poll() is None
+            jobs = [each for each in psutil.Process(process.pid).children(recursive=True) if "--job" in each.cmdline()]
         chance.choice(jobs).kill()  # Snakemake tries it once more
         time.sleep(2)
         process.terminate()
