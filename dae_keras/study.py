@@ -199,10 +199,10 @@ def memory(runs, refresh):
         sets.setdefault((run.settings.train_images, run.left_out), {})[run.model] = run
     all_of_them = max((count for count, _ in sets), default=0)
     compared = [count for count, left_out in sets if left_out is not None]
-    lines = []
+    lines, folder = [], sweep.read("memory").folder
     for (count, left_out), networks in sets.items():
         about = f"{count:,} images" + ("" if left_out is None else f" without {left_out}")
-        found = sweep.read("memory").folder / f"{about.replace(',', '').replace(' ', '_')}.json"
+        found = folder / f"{about.replace(',', '').replace(' ', '_')}.json"
         if not found.is_file() and not refresh:
             print(f"memory of {about}:", flush=True)
             digit = max((left for _, left in sets if left is not None), default=None) if count in compared else None

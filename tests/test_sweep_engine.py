@@ -90,6 +90,13 @@ def wait_for(course, name, runs, process):
         time.sleep(0.2)
 
 
+def lose_power(process):
+    """Kill a process and all that it has started, at once."""
+    for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
 @pytest.fixture(scope="module")
 def serial(course):
     """The table of the sweep without the engine."""
@@ -103,11 +110,6 @@ def serial(course):
 
 def test_killed_in_three_ways_a_sweep_ends_with_the_serial_table(course, serial):
     chance = random.Random(0)
-
-    def lose_power(process):
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
 
     def lose_a_job(process):
         jobs = []
@@ -161,9 +163,7 @@ def test_the_study_killed_three_times_ends_with_the_table_of_an_undisturbed_one(
         process = study()
         wait_for(course, "vae", runs, process)
         time.sleep(chance.uniform(0, 8))
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+        lose_power(process)
         process.wait(timeout=60)
     assert study().wait(timeout=600) == 0
     assert lines() == undisturbed
@@ -219,9 +219,7 @@ def test_killed_three_times_at_random_a_sweep_on_slurm_ends_with_the_serial_tabl
         wait_for(course, "killed_cluster", runs, process)
         time.sleep(chance.uniform(3, 10))
         # The machine that submits loses power: what it has submitted goes on, and nobody tells the next driver.
-        for each in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
+        lose_power(process)
         process.wait(timeout=60)
     assert finish(course, "killed_cluster", "--on", "slurm", **slurm) == serial
 
