@@ -112,11 +112,13 @@ def test_killed_in_three_ways_a_sweep_ends_with_the_serial_table(course, serial)
     chance = random.Random(0)
 
     def lose_a_job(process):
-        jobs = []
-        while not jobs:  # between two jobs there is none
+        while True:  # between two jobs there is none, and one may end just now
             assert process.poll() is None
-            jobs = [each for each in psutil.Process(process.pid).children(recursive=True) if "--job" in each.cmdline()]
-        chance.choice(jobs).kill()  # Snakemake tries it once more
+            with contextlib.suppress(psutil.NoSuchProcess):
+                jobs = [each for each in psutil.Process(process.pid).children(recursive=True) if "--job" in each.cmdline()]
+                if jobs:
+                    chance.choice(jobs).kill()  # Snakemake tries it once more
+                    break
         time.sleep(2)
         process.terminate()
 
