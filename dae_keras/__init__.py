@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,20 @@ def _silent_standard_error():
             os.close(standard_error)
 
 
+def _give_memory_back():
+    """Let freed memory go back to the system: without this a notebook holds the most that it has ever needed at once, and more.
+
+    On a processor TensorFlow's own allocator keeps what it has had. The C library's (glibc) does so too with pieces of up to 32 MB, once
+    it has freed one as large. From 4 MB on, a piece is now taken from the system and given back; what a step of training needs is smaller.
+    """
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # other C libraries lack it
+            mallopt, (trim_threshold, mmap_threshold) = ctypes.CDLL(None).mallopt, (-1, -3)  # the names in malloc.h
+            mallopt(mmap_threshold, 4 * 2**20)
+            mallopt(trim_threshold, 16 * 2**20)
+
+
 def _load_tensorflow_quietly():
     """Load TensorFlow with its log kept out of the notebooks; TF_CPP_MIN_LOG_LEVEL=0 in the environment brings the log back.
 
@@ -38,6 +53,7 @@ def _load_tensorflow_quietly():
         tf.get_logger().setLevel("ERROR")  # it takes a notebook that compiles several models for a loop that compiles one again and again
 
 
+_give_memory_back()
 # The command answers `dae-keras --help` at once: it loads TensorFlow only when there is work for it.
 if Path(sys.argv[0]).stem != "dae-keras":
     _load_tensorflow_quietly()

@@ -50,7 +50,7 @@ def denoise_files(model_path, paths, out, settings=None):
 
     inputs = np.concatenate([picture.tiles for picture in pictures])
     if settings is not None:
-        inputs = add_noise(inputs, settings.noise, settings.noise_level, (settings.seed, 0), settings.clip).numpy()
+        inputs = add_noise(inputs, settings.noise, settings.noise_level, (settings.seed, 0), settings.clip)
     denoised = np.asarray(model.predict(inputs, verbose=0), np.float32)
     ends = np.cumsum([len(picture.tiles) for picture in pictures])[:-1]
     for path, picture, noisy, result in zip(paths, pictures, np.split(inputs, ends), np.split(denoised, ends), strict=True):

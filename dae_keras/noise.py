@@ -12,6 +12,7 @@ import tensorflow as tf
 from dae_keras.data import HALF_THE_CORES, binarise, without_autotuning
 
 _BLOCK = 10_000  # images of an array that get their noise at a time: a draw for all of them takes six times the memory they take
+_PART = 2_500  # pairs that `stored_pairs` yields at a time
 
 
 def gaussian(images, level, seed):
@@ -104,18 +105,20 @@ def add_noise(images, noise, level, seed, clip=True):
         clip: cut the result to [0, 1], as a camera or an 8-bit file does. It moves the mean: at Gaussian 0.5, black pixels average 0.2.
 
     Returns:
-        A float32 tensor of the same shape.
+        float32 of the same shape: an array for an array, which is worked on in blocks, and a tensor for a tensor.
 
     Raises:
         KeyError: `noise` is not a name in `NOISES`.
     """
-    if isinstance(images, np.ndarray) and len(images) > _BLOCK:
-        parts = []
+    if isinstance(images, np.ndarray):
+        # Memory that TensorFlow has once had on a CPU it keeps: here it needs that of one block.
+        noisy = np.empty(images.shape, np.float32)
         for first in range(0, len(images), _BLOCK):
             of_these = slice(first, first + _BLOCK)
             its_level = level[of_these] if np.ndim(level) else level
-            parts.append(add_noise(images[of_these], noise, its_level, (seed[0], seed[1] + 100 * first), clip))
-        return tf.concat(parts, axis=0)
+            block = tf.convert_to_tensor(images[of_these], tf.float32)
+            noisy[of_these] = add_noise(block, noise, its_level, (seed[0], seed[1] + 100 * first), clip)
+        return noisy
     noisy = NOISES[noise](tf.convert_to_tensor(images, tf.float32), level, seed)
     return tf.clip_by_value(noisy, 0.0, 1.0) if clip else noisy
 
@@ -171,7 +174,28 @@ def evaluation_pair(images, settings, noise=None, level=None):
     noisy = add_noise(
         clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
     )
-    return noisy.numpy(), clean
+    return noisy, clean
+
+
+def stored_pairs(images, settings, noise=None, level=None, draw=3):
+    """(noisy, clean) arrays of a large set with one draw of noise, which depends on `settings.seed`.
+
+    They come in parts, for all 55,000 pairs together would take 350 MB.
+
+    Args:
+        images: uint8 array (n, 28, 28, 1).
+        settings: its seed and clip count, and noise and noise_level where the next two are not given.
+        noise: another kind of noise.
+        level: another level.
+        draw: another number gives another draw.
+
+    Yields:
+        Two float32 arrays (up to 2,500, 28, 28, 1), the clean one in [0, 1].
+    """
+    noise, level = settings.noise if noise is None else noise, settings.noise_level if level is None else level
+    for first in range(0, len(images), _PART):
+        clean = images[first : first + _PART].astype(np.float32) / 255
+        yield add_noise(clean, noise, level, (settings.seed, draw + 100 * first), settings.clip), clean
 
 
 def noise_text(settings):

@@ -48,7 +48,7 @@ class NoiseLab:
         """
         clean = self.images[number : number + 1].astype(np.float32) / 255
         noisy = add_noise(clean, kind, min(level, 1.0) if kind in ("salt_and_pepper", "masking") else level, (seed, number))
-        shown = {"original": clean, "noisy": noisy.numpy()}
+        shown = {"original": clean, "noisy": noisy}
         for name, restore in self._restore.items():
             shown[name] = restore(noisy).numpy().astype(np.float32)
         with np.errstate(divide="ignore"):  # equal images have an infinite PSNR

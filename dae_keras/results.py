@@ -7,10 +7,11 @@ import json
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from dae_keras import plots
@@ -70,12 +71,26 @@ def provenance():
         commit += "+" if subprocess.run(changed, cwd=package, check=True, capture_output=True, text=True).stdout else ""
     return {
         "commit": commit,
-        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "machine": ", ".join([processor(), f"{os.cpu_count()} cores", *_gpus()]),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
+            **{name: _version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
         },
     }
+
+
+def _gpus():
+    """The names of the GPUs that TensorFlow may use."""
+    return [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "an unknown GPU") for gpu in tf.config.get_visible_devices("GPU")
+    ]
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a copy of the course on PYTHONPATH works as well, and no training shall be lost for a number
+        return "not installed"
 
 
 def processor():

@@ -11,7 +11,7 @@ from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mea
 from dae_keras.data import load
 from dae_keras.files import replace_file
 from dae_keras.models import VAE
-from dae_keras.noise import add_noise, evaluation_pair
+from dae_keras.noise import evaluation_pair, stored_pairs
 from dae_keras.results import provenance, read_table, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
 from dae_keras.training import TrainingError, load_checkpoint, set_up
@@ -187,9 +187,7 @@ def noise_lines(settings, elsewhere):
 def linear_filter_elsewhere(settings, tests):
     """What a linear filter that was fitted on the settings' noise scores on other noises: as `trainings.elsewhere`."""
     images = load(settings)
-    clean = images.train.astype(np.float32) / 255
-    noisy = add_noise(clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
-    return elsewhere(LinearFilter(noisy, clean), images.test, settings, tests)
+    return elsewhere(LinearFilter(stored_pairs(images.train, settings)), images.test, settings, tests)
 
 
 def memory(runs, refresh):

@@ -226,7 +226,7 @@ by_formula = {
 # %%
 comparison = []
 for kind, noisy_by_formula in by_formula.items():
-    changes = {"formula": noisy_by_formula - clean, "add_noise": add_noise(clean, kind, 0.5, seed=(0, 0), clip=False).numpy() - clean}
+    changes = {"formula": noisy_by_formula - clean, "add_noise": add_noise(clean, kind, 0.5, seed=(0, 0), clip=False) - clean}
     summaries = {by: (change.mean(), change.std(), np.mean(change != 0)) for by, change in changes.items()}
     texts = {by: f"{round(float(mean), 3) + 0.0:.3f}, {deviation:.3f}, {share:.1%}" for by, (mean, deviation, share) in summaries.items()}
     comparison.append({"noise": kind, **{f"{by}: mean, standard deviation, pixels changed": text for by, text in texts.items()}})
@@ -333,7 +333,7 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 # %%
 lift, lift_table = {}, []
 for level in levels:
-    black = add_noise(clean, "gaussian", level, seed=(0, 2)).numpy()[background]
+    black = add_noise(clean, "gaussian", level, seed=(0, 2))[background]
     lift[level] = level * (norm.pdf(0) - norm.pdf(1 / level)) + norm.sf(1 / level)  # sf is 1 - the distribution function
     simple, exact, found = f"{level * norm.pdf(0):.4f}", f"{lift[level]:.4f}", f"{black.mean():.4f}"
     lift_table.append({"Gaussian level": f"{level:g}", "clipped at 0 only": simple, "exact": exact, "measured": found})
@@ -342,7 +342,7 @@ for level in levels:
 Markdown(markdown_table(lift_table))
 
 # %%
-unclipped = add_noise(clean, "gaussian", 0.5, seed=(0, 2), clip=False).numpy()
+unclipped = add_noise(clean, "gaussian", 0.5, seed=(0, 2), clip=False)
 clipped = np.clip(unclipped, 0, 1)
 for name, where in {"black pixels": background, "white pixels": clean == 1, "all pixels": np.full(clean.shape, True)}.items():
     print(f"{name}: mean {clean[where].mean():.3f} clean, {unclipped[where].mean():.3f} unclipped, {clipped[where].mean():.3f} clipped")
@@ -500,7 +500,7 @@ few = images.train[:2_000].astype(np.float32) / 255
 unseen_noisy, unseen = evaluation_pair(images.validation, settings, noise="gaussian", level=0.5)
 fit = {}
 for fresh in (False, True):
-    epochs_seen = [add_noise(few, "gaussian", 0.5, seed=(1, epoch if fresh else 0)).numpy() for epoch in range(10)]
+    epochs_seen = [add_noise(few, "gaussian", 0.5, seed=(1, epoch if fresh else 0)) for epoch in range(10)]
     inputs, targets = np.concatenate(epochs_seen).reshape(-1, 784), np.tile(few.reshape(-1, 784), (10, 1))
     weights = np.linalg.solve(inputs.T @ inputs + np.eye(784, dtype=np.float32), inputs.T @ targets)
     seen_error = np.mean(np.square(inputs @ weights - targets))
@@ -644,7 +644,7 @@ check("blurred", blurred)
 #    about PSNR? And what is the blur of exercise 4 worth on `clipped`, with and without the lift?
 # 6. **Noise without a trace of the digit.** Compute the correlation between the pixels of `clean` and of
 #    `add_noise(clean, "salt_and_pepper", level, seed=(0, 4))` for the levels 0.5 and 1. At 0.5 it should be
-#    0.341<!--=float(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 0.5, (0, 4)).numpy().ravel())[0, 1]):.3f-->. Why is it what
+#    0.341<!--=float(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 0.5, (0, 4)).ravel())[0, 1]):.3f-->. Why is it what
 #    it is at level 1?
 #
 # <details><summary>Answers</summary>
@@ -660,7 +660,7 @@ check("blurred", blurred)
 #    2.02<!--=float(metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.2f--> dB.
 #    Subtracting a constant is right for the background only: it darkens the strokes, which clipping had darkened already.
 # 6. At level 1 every pixel is replaced, whatever it was, so the result is independent of the digit: the correlation is 0 within the
-#    error of the measurement<!--?abs(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 1, (0, 4)).numpy().ravel())[0, 1]) < 0.005-->.
+#    error of the measurement<!--?abs(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 1, (0, 4)).ravel())[0, 1]) < 0.005-->.
 #    No denoiser can bring back what is not there.
 #
 # </details>

@@ -92,7 +92,7 @@ import numpy as np
 from dae_keras import DAE, metrics, plots
 from dae_keras.baselines import LinearFilter
 from dae_keras.data import as_array, batches, load
-from dae_keras.noise import add_noise, evaluation_pair, noise_text, training_pairs
+from dae_keras.noise import add_noise, evaluation_pair, noise_text, stored_pairs, training_pairs
 from dae_keras.results import markdown_table, save_results
 from dae_keras.settings import Settings
 from dae_keras.training import set_up, steps_at_once, train
@@ -438,7 +438,7 @@ grey_values = np.repeat(np.arange(256, dtype="float32")[:, None] / 255, 10_000, 
 trained, met = mild_level, usual.noise_level
 some, means, fluctuations = images.test[:5000], {}, {}
 for level in (trained, met):
-    means[level] = add_noise(grey_values, usual.noise, level, (usual.seed, 5), usual.clip).numpy().mean(axis=1)
+    means[level] = add_noise(grey_values, usual.noise, level, (usual.seed, 5), usual.clip).mean(axis=1)
     fluctuations[level] = evaluation_pair(some, usual, level=level)[0] - means[level][some]
 
 
@@ -513,10 +513,7 @@ centred = flat - flat.mean(axis=0)
 size = min(model.latent_dim, 784)
 components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
 projected = (centred @ components @ components.T + flat.mean(axis=0)).reshape(clean.shape)
-training_clean = as_array(images.train).astype("float32") / 255
-training_noisy = add_noise(training_clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
-linear_code = LinearFilter(training_noisy, training_clean, rank=size)
-del training_noisy, training_clean
+linear_code = LinearFilter(stored_pairs(as_array(images.train), settings), rank=size)
 rivals = {
     "PCA of clean test images": metrics.measure(clean, projected),
     "reduced-rank regression": metrics.measure(clean, linear_code(noisy)),
@@ -687,7 +684,7 @@ Markdown(
 # %%
 brightnesses = np.arange(256, dtype="float32") / 255
 many = np.repeat(brightnesses[:, None], 40_000, axis=1)
-lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).numpy().mean(axis=1)  # m, for each brightness
+lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).mean(axis=1)  # m, for each brightness
 del many
 answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))
 predicted_black = float(np.interp(twin, brightnesses, lifted)[true == 0].mean())

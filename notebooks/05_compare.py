@@ -87,7 +87,7 @@ from dae_keras.baselines import LinearFilter, median
 from dae_keras.data import load
 from dae_keras.generative import frechet_distance
 from dae_keras.models.classifier import digit_classifier
-from dae_keras.noise import add_noise, evaluation_pair, noise_text
+from dae_keras.noise import evaluation_pair, noise_text, stored_pairs
 from dae_keras.play import NoiseLab, live
 from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
 from dae_keras.sampling import falling_levels, sample, walk
@@ -95,6 +95,7 @@ from dae_keras.settings import Settings, course_folder
 from dae_keras.training import TrainingError, load_checkpoint, set_up, steps_at_once
 from IPython.display import Markdown, display
 from scipy.stats import bootstrap
+from sklearn.metrics import pairwise_distances_argmin_min
 
 started = time.perf_counter()
 settings = Settings.from_notebook(globals())
@@ -156,10 +157,8 @@ if comparable:
 # %%
 images = load(settings)
 noisy, clean = evaluation_pair(images.test, settings)
-training_clean = images.train.astype(np.float32) / 255
 begin = time.perf_counter()
-training_noisy = add_noise(training_clean, settings.noise, settings.noise_level, (settings.seed, 3), settings.clip).numpy()
-linear_filter = LinearFilter(training_noisy, training_clean)
+linear_filter = LinearFilter(stored_pairs(images.train, settings))
 linear_seconds = time.perf_counter() - begin
 
 methods = {
@@ -171,7 +170,7 @@ methods = {
 restored, predict_seconds = {}, {}
 for name, method in methods.items():
     begin = time.perf_counter()
-    restored[name] = method(noisy).astype(np.float32)
+    restored[name] = np.asarray(method(noisy), np.float32)
     predict_seconds[name] = time.perf_counter() - begin
 
 # %%
@@ -451,7 +450,7 @@ show_table(
 # **Predict before you run:** how many decibels does removing the bias gain, and does any of the six come near the linear filter?
 
 # %%
-few_noisy, few_clean = training_noisy[:500], training_clean[:500]
+few_noisy, few_clean = next(stored_pairs(images.train[:500], settings))
 debiased, filter_psnr, filter_lines, at_edge = {}, {}, [], []
 for method in baselines.STRENGTHS:
     name = method.__name__.replace("_", " ")
@@ -464,7 +463,7 @@ for method in baselines.STRENGTHS:
         if tuned_filter.at_edge:
             at_edge.append(f"{name}, {kind}")
     line["SSIM, debiased"] = f"{metrics.ssim(clean, result).mean():.3f}"
-    debiased[name] = result[:5]
+    debiased[name] = result[:5].copy()  # five images; without the copy they would keep all 10,000 in memory
     filter_lines.append(line)
 print("strengths at the edge of what was tried:", "; ".join(at_edge) or "none")
 show_table(filter_lines)
@@ -506,26 +505,36 @@ def windows(batch, size=9):
     return np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2)).reshape(-1, size * size)
 
 
-shared = LinearFilter(windows(few_noisy), few_clean.reshape(-1, 1))
+def principal_directions(flat, count):
+    """The mean of images (n, 784), and the `count` directions in which they vary most, (784, count)."""
+    mean = flat.mean(axis=0)
+    _, directions = np.linalg.eigh(flat.T @ flat / len(flat) - np.outer(mean, mean))  # the main directions come last
+    return mean, directions[:, -count:]
+
+
+shared = LinearFilter([(windows(few_noisy), few_clean.reshape(-1, 1))])
 kernel, constant = shared.matrix.reshape(9, 9, 1, 1), shared.clean_mean - shared.noisy_mean @ shared.matrix
 
-flat_noisy, flat_clean, flat_training = (batch.reshape(len(batch), -1) for batch in (noisy, clean, training_clean))
+flat_noisy, flat_clean = (batch.reshape(len(batch), -1) for batch in (noisy, clean))
 size = min(code["DAE"], 784)
-mean_image = flat_training.mean(axis=0)
-covariance = flat_training.T @ flat_training / len(flat_training) - np.outer(mean_image, mean_image)
-_, directions = np.linalg.eigh(covariance)  # the main directions come last
-projection = directions[:, -size:] @ directions[:, -size:].T
+mean_image, directions = principal_directions(images.train.reshape(len(images.train), -1) / np.float32(255), size)
+projection = directions @ directions.T
 
-linear = {
-    "mean of the training images": np.broadcast_to(mean_image, flat_noisy.shape),
-    f"PCA of the noisy image, {size} dimensions": (flat_noisy - linear_filter.noisy_mean) @ projection + mean_image,
-    f"best linear code of {size}": LinearFilter(training_noisy, training_clean, rank=size)(noisy),
-    "own 9 x 9 weights for each place": LinearFilter(training_noisy, training_clean, window=9)(noisy),
-    "one learned 9 x 9 kernel": np.asarray(keras.ops.conv(noisy, kernel, padding="same")) + constant,
-    "linear filter": restored["linear filter"],
-    f"PCA of the clean image, {size} dimensions": (flat_clean - mean_image) @ projection + mean_image,
+
+def psnr_of(result):
+    """The mean PSNR (dB) of restored test images, flat or not."""
+    return float(metrics.psnr(clean, result.reshape(clean.shape)).mean())
+
+
+linear_psnr = {
+    "mean of the training images": psnr_of(np.broadcast_to(mean_image, flat_noisy.shape)),
+    f"PCA of the noisy image, {size} dimensions": psnr_of((flat_noisy - linear_filter.noisy_mean) @ projection + mean_image),
+    f"best linear code of {size}": psnr_of(LinearFilter(stored_pairs(images.train, settings), rank=size)(noisy)),
+    "own 9 x 9 weights for each place": psnr_of(LinearFilter(stored_pairs(images.train, settings), window=9)(noisy)),
+    "one learned 9 x 9 kernel": psnr_of(np.asarray(keras.ops.conv(noisy, kernel, padding="same")) + constant),
+    "linear filter": psnr_of(restored["linear filter"]),
+    f"PCA of the clean image, {size} dimensions": psnr_of((flat_clean - mean_image) @ projection + mean_image),
 }
-linear_psnr = {name: float(metrics.psnr(clean, result.reshape(clean.shape)).mean()) for name, result in linear.items()}
 linear_code_psnr = linear_psnr[f"best linear code of {size}"]
 show_table([{"linear method": name, "PSNR (dB)": f"{psnr:.2f}"} for name, psnr in linear_psnr.items()])
 
@@ -644,7 +653,7 @@ knowing = {
 }
 for name, method in knowing.items():
     print(f"{name}: temperature {method.temperature:.1f}" + (f", window of {method.window} pixels" if method.window else ""))
-asked = {"training": (training_noisy[:80], training_clean[:80]), "test": (noisy[:80], clean[:80])}
+asked = {"training": (few_noisy[:80], few_clean[:80]), "test": (noisy[:80], clean[:80])}
 answers = {
     name: {kind: method(seen).astype(np.float32) for kind, (seen, _) in asked.items()}
     for name, method in (knowing | {name: methods[name] for name in ("DAE", "DCAE")}).items()
@@ -681,7 +690,7 @@ for test in range(min(5, len(shares["exact"]))):
     heaviest = np.resize(np.argsort(shares["exact"][test])[::-1][:3], 3)
     weights_text = ", ".join(f"{shares['exact'][test, i]:.2f}" for i in heaviest)
     shown_memory[f"{test + 1}: {weights_text}"] = np.stack(
-        [noisy[test], *training_clean[heaviest], *(answers[name]["test"][test] for name in answers), clean[test]]
+        [noisy[test], *images.train[heaviest] / np.float32(255), *(answers[name]["test"][test] for name in answers), clean[test]]
     )
 columns = ["noisy", "first", "second", "third", *answers, "original"]
 plots.image_rows(shown_memory, "Five test images, the heaviest training images, and the answers", columns)
@@ -810,10 +819,10 @@ def trained_reader(epochs, noise_level):
     classifier = digit_classifier(steps_at_once())
     for epoch in range(epochs):
         classifier.optimizer.learning_rate = 2e-3 * (1 - epoch / epochs)
-        seen = training_clean
-        if noise_level:
-            seen = add_noise(training_clean, settings.noise, noise_level, (settings.seed, 10 + epoch), settings.clip).numpy()
-        classifier.fit(seen, images.train_labels, batch_size=128, epochs=1, verbose=0)
+        first = 0
+        for seen, _ in stored_pairs(images.train, settings, level=noise_level, draw=10 + epoch):  # a part of them at a time, to save memory
+            classifier.fit(seen, images.train_labels[first : first + len(seen)], batch_size=128, epochs=1, verbose=0)
+            first += len(seen)
     return classifier
 
 
@@ -923,8 +932,7 @@ by_level = {name: method for name, method in methods.items() if name not in ("3 
 psnr_by_level = {name: [] for name in [*by_level, "linear filter, refitted"]}
 for level in levels:
     noisy_at_level, _ = evaluation_pair(images.test, settings, swept_noise, level)
-    training_at_level = add_noise(training_clean, swept_noise, level, (settings.seed, 3), settings.clip).numpy()
-    refitted = LinearFilter(training_at_level, training_clean)
+    refitted = LinearFilter(stored_pairs(images.train, settings, swept_noise, level))
     for name, method in {**by_level, "linear filter, refitted": refitted}.items():
         psnr_by_level[name].append(float(metrics.psnr(clean, method(noisy_at_level)).mean()))
 
@@ -963,11 +971,12 @@ show_table(
 
 # %%
 lowest, noisy_at_lowest = levels[0], evaluation_pair(images.test, settings, swept_noise, levels[0])[0]
-training_at_lowest = add_noise(training_clean, swept_noise, lowest, (settings.seed, 3), settings.clip).numpy()
-_, retuned = baselines.tuned(baselines.non_local_means, training_at_lowest[:500], few_clean)
+few_at_lowest, _ = next(stored_pairs(images.train[:500], settings, swept_noise, lowest))
+_, retuned = baselines.tuned(baselines.non_local_means, few_at_lowest, few_clean)
+coded_filter = LinearFilter(stored_pairs(images.train, settings, swept_noise, lowest), rank=size)
 at_lowest = {
     "linear filter, refitted": psnr_by_level["linear filter, refitted"][0],
-    f"linear filter, refitted, with a code of {size}": LinearFilter(training_at_lowest, training_clean, rank=size)(noisy_at_lowest),
+    f"linear filter, refitted, with a code of {size}": coded_filter(noisy_at_lowest),
     "non-local means, tuned there and debiased": retuned(noisy_at_lowest),
 }
 at_lowest = {name: float(np.mean(found if np.ndim(found) == 0 else metrics.psnr(clean, found))) for name, found in at_lowest.items()}
@@ -1181,18 +1190,25 @@ for title, chosen in (("worst", ranking[:5]), ("best", ranking[-5:][::-1])):
 # Five are too few to judge by. Take the worst and the best hundredth, and beside them every twentieth image: how much ink has the original, how far is the nearest of the training images,
 # and does the classifier still read the restored digit, where it reads the original?
 
+
 # %%
+def nearest_training(batch):
+    """The training image nearest to each image (n, 28, 28, 1), and its distance."""
+    flat, training = (each.reshape(len(each), -1) for each in (batch, images.train / np.float32(255)))
+    nearest, distances = pairwise_distances_argmin_min(flat, training)
+    return images.train[nearest] / np.float32(255), distances
+
+
 count = max(8, len(clean) // 100)
-squares = np.einsum("ij,ij->i", flat_training, flat_training)
 groups = {}
 for group, chosen in (("worst", ranking[:count]), ("best", ranking[-count:]), ("every twentieth", np.arange(0, len(clean), 20))):
     own, labels = flat_clean[chosen], images.test_labels[chosen]
-    nearest = np.min(squares - 2 * own @ flat_training.T, axis=1) + np.sum(own**2, axis=1)
+    _, distances = nearest_training(clean[chosen])
     shares = np.bincount(labels, minlength=10) / len(labels)
     groups[group] = {
         "PSNR (dB)": psnr_by_image["DCAE_skip"][chosen].mean(),
         "mean pixel": own.mean(),
-        "distance to the nearest training image": np.sqrt(np.maximum(nearest, 0)).mean(),
+        "distance to the nearest training image": distances.mean(),
         "commonest digit": shares.argmax(),
         "its share (%)": 100 * shares.max(),
         "original read correctly (%)": 100 * read["clean images"][chosen].mean(),
@@ -1278,8 +1294,8 @@ def judged(batch):
 
 samples_each = min(2_000, len(clean))
 sets = {label: draw(label, samples_each) for label in inventors}
-if len(training_clean) > 1:  # one alone has no covariance
-    sets = {"training images: the floor": training_clean[:samples_each]} | sets
+if len(images.train) > 1:  # one alone has no covariance
+    sets = {"training images: the floor": images.train[:samples_each] / np.float32(255)} | sets
 invention = {label: judged(batch) for label, batch in sets.items()}
 if settings.is_standard and len(inventors) == 2:
     assert invention["DCAE at all levels"][0] < 10 < invention["plain VAE"][0], "the denoiser should draw better than the plain VAE"
@@ -1356,13 +1372,6 @@ show_table(walk_lines) if walk_lines else None
 
 
 # %%
-def nearest_training(batch):
-    """The training image nearest to each image (n, 28, 28, 1), and its distance."""
-    flat = batch.reshape(len(batch), -1)
-    nearest = np.argmin(squares - 2 * flat @ flat_training.T, axis=1)
-    return training_clean[nearest], np.linalg.norm(flat - flat_training[nearest], axis=1)
-
-
 neighbours = {label: nearest_training(batch[:100]) for label, batch in {"test images": clean, **invented}.items()}
 apart = {label: distances for label, (_, distances) in neighbours.items()}
 if denoiser:
@@ -1532,7 +1541,7 @@ check("frechet", frechet)
 # 6. Set `noise_level = 0.2` and run again. What does the notebook tell you, which comparisons have become unfair, and how would you make them fair?
 # 7. Look at what the linear filter has learned: show the weights with which it computes the pixel in the middle,
 #    `linear_filter.matrix[:, 14 * 28 + 14].reshape(28, 28)`, and those of the pixel three rows from the top, `linear_filter.matrix[:, 3 * 28 + 14]`. What differs?
-# 8. How large must a *linear* code be? Fit `LinearFilter(training_noisy, training_clean, rank=...)` with 50 and 128, and compare with the DAE's gain from
+# 8. How large must a *linear* code be? Fit `LinearFilter(stored_pairs(images.train, settings), rank=...)` with 50 and 128, and compare with the DAE's gain from
 #    20 to 128.
 # 9. Give the rival that reads noisy digits what denoiser and reader have together: fifteen epochs, then wider layers. Does it catch up with the DCAE with skips?
 # 10. Try your own handwriting: `dae-keras denoise --model runs/full/checkpoints/DCAE_skip.keras mine.png --out out --noise gaussian`.
@@ -1544,10 +1553,10 @@ check("frechet", frechet)
 # 7. Each pixel is computed mainly from its neighbours, but how depends on the place. In the middle the weights lean to the right, as handwriting
 #    does; near the top they lie flat, along the upper arc of many digits, and faint weights 20 rows further down look where the digit ends. One kernel for all
 #    places has to use the same weights for both.
-# 8. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=50)(noisy)).mean()):.2f--> dB, with 128
-#    17.68<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()):.2f--> dB, all but as good as without a
+# 8. With 50 dimensions it has 17.25<!--=float(metrics.psnr(clean, LinearFilter(stored_pairs(images.train, settings), rank=50)(noisy)).mean()):.2f--> dB, with 128
+#    17.68<!--=float(metrics.psnr(clean, LinearFilter(stored_pairs(images.train, settings), rank=128)(noisy)).mean()):.2f--> dB, all but as good as without a
 #    code, 17.72<!--=linear_psnr["linear filter"]:.2f--> dB. The DAE gains 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB from 20 to 128, the linear code
-#    1.74<!--=float(metrics.psnr(clean, LinearFilter(training_noisy, training_clean, rank=128)(noisy)).mean()) - linear_code_psnr:.2f--> dB: nonlinear layers make more of a
+#    1.74<!--=float(metrics.psnr(clean, LinearFilter(stored_pairs(images.train, settings), rank=128)(noisy)).mean()) - linear_code_psnr:.2f--> dB: nonlinear layers make more of a
 #    short code.
 # 9. The code is in `trained_reader`: a larger first argument, and a copy of `digit_classifier` with wider layers. The answer is yours: the course has not
 #    measured it.

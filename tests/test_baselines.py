@@ -182,8 +182,8 @@ def test_the_linear_filter_is_least_squares(small_problem):
     expected = (with_constant @ solution).reshape(200, 4, 4, 1)
     assert expected.min() > 0
     assert expected.max() < 1
-    assert np.allclose(LinearFilter(noisy, clean, ridge=0)(noisy), expected, atol=1e-10)
-    assert np.allclose(LinearFilter(noisy, clean, ridge=1e-9)(noisy), expected, atol=1e-5)
+    assert np.allclose(LinearFilter([(noisy, clean)], ridge=0)(noisy), expected, atol=1e-10)
+    assert np.allclose(LinearFilter([(noisy, clean)], ridge=1e-9)(noisy), expected, atol=1e-5)
 
 
 def test_the_ridge_is_that_of_ridge_regression(small_problem):
@@ -193,29 +193,29 @@ def test_the_ridge_is_that_of_ridge_regression(small_problem):
     rows = np.vstack([centred, np.sqrt(200 * 0.1) * np.eye(16)])
     solution, *_ = np.linalg.lstsq(rows, np.vstack([target, np.zeros((16, 16))]), rcond=None)
     expected = centred @ solution + clean.reshape(200, 16).mean(axis=0)
-    assert np.allclose(LinearFilter(noisy, clean, ridge=0.1)(noisy).reshape(200, 16), expected, atol=1e-10)
+    assert np.allclose(LinearFilter([(noisy, clean)], ridge=0.1)(noisy).reshape(200, 16), expected, atol=1e-10)
 
 
 def test_the_linear_filter_recovers_a_linear_map(random_generator):
     clean = random_generator.uniform(0.2, 0.8, (300, 3, 3, 1))
     mixing = np.eye(9) + random_generator.normal(0, 0.1, (9, 9))
     noisy = (clean.reshape(300, 9) @ mixing + 0.3).reshape(clean.shape)
-    restored = LinearFilter(noisy[:200], clean[:200], ridge=0)(noisy[200:])
+    restored = LinearFilter([(noisy[:200], clean[:200])], ridge=0)(noisy[200:])
     assert restored.shape == (100, 3, 3, 1)
     assert np.allclose(restored, clean[200:], atol=1e-8)
 
 
 def test_it_maps_neighbourhoods_to_single_pixels(small_problem):
     noisy, clean = small_problem
-    one_pixel = LinearFilter(noisy, clean[:, 1, 2], ridge=0)
+    one_pixel = LinearFilter([(noisy, clean[:, 1, 2])], ridge=0)
     assert one_pixel(noisy).shape == (200, 1)
-    assert np.allclose(one_pixel(noisy), LinearFilter(noisy, clean, ridge=0)(noisy)[:, 1, 2])
+    assert np.allclose(one_pixel(noisy), LinearFilter([(noisy, clean)], ridge=0)(noisy)[:, 1, 2])
     assert one_pixel.weights == 16 + 1
 
 
 def test_its_results_are_clipped(small_problem):
     noisy, clean = small_problem
-    restored = LinearFilter(noisy, clean)(20 * noisy)
+    restored = LinearFilter([(noisy, clean)])(20 * noisy)
     assert restored.min() == 0
     assert restored.max() == 1
 
@@ -223,31 +223,46 @@ def test_its_results_are_clipped(small_problem):
 def test_a_pixel_that_never_varies_does_no_harm(small_problem):
     noisy, clean = (part.astype(np.float32) for part in small_problem)
     noisy[:, 0, 0] = 0
-    restored = LinearFilter(noisy, clean)(noisy)
+    restored = LinearFilter([(noisy, clean)])(noisy)
     assert np.all(np.isfinite(restored))
     assert np.mean((restored - clean) ** 2) < np.mean((clean - clean.mean(axis=0)) ** 2)
 
 
 def test_its_weights_are_counted(small_problem):
     # A number for each pair of a noisy and a clean pixel, and a constant for each clean one.
-    assert LinearFilter(*small_problem).weights == 16 * 16 + 16
+    assert LinearFilter([small_problem]).weights == 16 * 16 + 16
+
+
+@pytest.mark.parametrize("sizes", [[1, 199], [50, 50, 100]])
+@pytest.mark.parametrize("choice", [{}, {"rank": 3}, {"window": 3}])
+def test_pairs_may_come_in_parts(small_problem, sizes, choice):
+    whole = LinearFilter([small_problem], **choice)
+    cuts = np.cumsum(sizes)[:-1]
+    parts = LinearFilter(zip(*(np.split(each, cuts) for each in small_problem), strict=True), **choice)
+    assert np.allclose(parts(small_problem[0]), whole(small_problem[0]), atol=1e-10)
+
+
+def test_a_mean_far_from_zero_costs_no_digits(small_problem):
+    noisy, clean = small_problem
+    moved = LinearFilter([(noisy + 1e6, clean)], ridge=0)(noisy + 1e6)
+    assert np.allclose(moved, LinearFilter([small_problem], ridge=0)(noisy), atol=1e-6)
 
 
 def test_with_a_window_each_pixel_is_the_least_squares_answer_of_its_surroundings(small_problem):
     noisy, clean = small_problem
-    nearby = LinearFilter(noisy, clean, ridge=0, window=3)
-    corner = LinearFilter(noisy[:, :2, :2], clean[:, 0, 0], ridge=0)
-    inner = LinearFilter(noisy[:, :3, 1:], clean[:, 1, 2], ridge=0)
+    nearby = LinearFilter([(noisy, clean)], ridge=0, window=3)
+    corner = LinearFilter([(noisy[:, :2, :2], clean[:, 0, 0])], ridge=0)
+    inner = LinearFilter([(noisy[:, :3, 1:], clean[:, 1, 2])], ridge=0)
     assert np.allclose(nearby(noisy)[:, 0, 0], corner(noisy[:, :2, :2]), atol=1e-10)
     assert np.allclose(nearby(noisy)[:, 1, 2], inner(noisy[:, :3, 1:]), atol=1e-10)
     assert nearby.weights == (4 * 4 + 8 * 6 + 4 * 9) + 16
-    assert np.allclose(LinearFilter(noisy, clean, window=7).matrix, LinearFilter(noisy, clean).matrix, atol=1e-8)
+    assert np.allclose(LinearFilter([(noisy, clean)], window=7).matrix, LinearFilter([(noisy, clean)]).matrix, atol=1e-8)
 
 
 @pytest.mark.parametrize("wrong", [{"window": 2}, {"window": -1}, {"window": 3, "rank": 2}])
 def test_a_window_is_an_odd_number_of_pixels_without_a_rank(small_problem, wrong):
     with pytest.raises(ValueError, match="must be an odd number of pixels, without a rank"):
-        LinearFilter(*small_problem, **wrong)
+        LinearFilter([small_problem], **wrong)
 
 
 # ------------------------------------------------------------------------------------- linear encoder and decoder (reduced rank)
@@ -274,20 +289,20 @@ def structured_problem(random_generator):
 
 def test_with_as_many_dimensions_as_pixels_nothing_is_lost(structured_problem):
     noisy, clean = structured_problem
-    full, same = LinearFilter(noisy, clean), LinearFilter(noisy, clean, rank=16)
+    full, same = LinearFilter([(noisy, clean)]), LinearFilter([(noisy, clean)], rank=16)
     assert np.allclose(same.matrix, full.matrix, atol=1e-12)
     assert np.allclose(same(noisy), full(noisy), atol=1e-12)
 
 
 def test_a_rank_of_784_is_the_full_filter_on_mnist(mnist):
     noisy, clean = evaluation_pair(mnist.train[:2000], Settings())
-    assert np.allclose(LinearFilter(noisy, clean, rank=784)(noisy[:50]), LinearFilter(noisy, clean)(noisy[:50]), atol=1e-3)
+    assert np.allclose(LinearFilter([(noisy, clean)], rank=784)(noisy[:50]), LinearFilter([(noisy, clean)])(noisy[:50]), atol=1e-3)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3, 5])
 def test_a_code_of_that_size_lies_between_encoder_and_decoder(rank, structured_problem):
     noisy, clean = structured_problem
-    reduced = LinearFilter(noisy, clean, rank=rank)
+    reduced = LinearFilter([(noisy, clean)], rank=rank)
     assert reduced.encoder.shape == (16, rank)
     assert reduced.decoder.shape == (rank, 16)
     assert np.linalg.matrix_rank(reduced.matrix, tol=1e-8) == rank
@@ -305,13 +320,13 @@ def test_it_equals_the_singular_value_solution_on_whitened_data(rank, ridge, str
     whitener = np.linalg.inv(np.linalg.cholesky(noisy.T @ noisy / 400 + ridge * np.eye(16))).T
     left, values, right = np.linalg.svd(whitener.T @ noisy.T @ clean / 400)
     expected = whitener @ (left[:, :rank] * values[:rank]) @ right[:rank]
-    assert np.allclose(LinearFilter(*structured_problem, ridge=ridge, rank=rank).matrix, expected, atol=1e-10)
+    assert np.allclose(LinearFilter([structured_problem], ridge=ridge, rank=rank).matrix, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3, 4])
 def test_no_other_code_of_that_size_is_better(rank, structured_problem, random_generator):
     noisy, clean = structured_problem
-    reduced = LinearFilter(noisy, clean, ridge=0, rank=rank)
+    reduced = LinearFilter([(noisy, clean)], ridge=0, rank=rank)
     best = squared_error(reduced, noisy, clean)
     flat, target = (part.reshape(400, 16) - part.reshape(400, 16).mean(axis=0) for part in structured_problem)
     # Neither regression on the principal components of the noisy images, ...
@@ -327,7 +342,7 @@ def test_no_other_code_of_that_size_is_better(rank, structured_problem, random_g
 
 
 def test_a_larger_code_is_better_until_nothing_is_left_to_gain(structured_problem):
-    errors = [squared_error(LinearFilter(*structured_problem, ridge=0, rank=rank), *structured_problem) for rank in range(1, 17)]
+    errors = [squared_error(LinearFilter([structured_problem], ridge=0, rank=rank), *structured_problem) for rank in range(1, 17)]
     assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(errors))
     assert errors[0] > 1.5 * errors[2]
     assert errors[5] == pytest.approx(errors[-1], rel=0.02)  # the clean images have five directions
@@ -336,7 +351,7 @@ def test_a_larger_code_is_better_until_nothing_is_left_to_gain(structured_proble
 @pytest.mark.parametrize("rank", [0, -1, 17])
 def test_a_rank_that_cannot_be_is_refused(rank, structured_problem):
     with pytest.raises(ValueError, match=f"rank is {rank}, but must lie between 1 and 16"):
-        LinearFilter(*structured_problem, rank=rank)
+        LinearFilter([structured_problem], rank=rank)
 
 
 # ------------------------------------------------------------------------------------------------------------ reference numbers
@@ -345,7 +360,7 @@ def test_a_rank_that_cannot_be_is_refused(rank, structured_problem):
 @pytest.mark.parametrize(("rank", "expected"), [(None, 17.58), (20, 15.94)])
 def test_the_linear_filter_scores_on_mnist_what_the_reference_numbers_say(rank, expected, raw_mnist, mnist):
     settings = Settings()
-    linear_filter = LinearFilter(*evaluation_pair(mnist.train[:20_000], settings), rank=rank)
+    linear_filter = LinearFilter([evaluation_pair(mnist.train[:20_000], settings)], rank=rank)
     noisy, clean = evaluation_pair(raw_mnist["test"][0][:1000], settings)
     measured, before = metrics.measure(clean, linear_filter(noisy)), metrics.measure(clean, noisy)
     assert measured["psnr"] == pytest.approx(expected, abs=0.1)

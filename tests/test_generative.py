@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.integrate import quad
 from scipy.linalg import sqrtm
 from scipy.special import expit, logsumexp
@@ -187,6 +188,55 @@ def test_the_importance_weighted_loss_is_the_log_of_the_mean_weight(random_gener
     plain = VAE(hidden_dim=8, latent_dim=3)
     plain.set_weights(model.get_weights())
     assert (reconstruction, kl) == pytest.approx([float(value) for value in plain.compute_losses(binary_images, binary_images)[1:]])
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, 0.3, 2.0])
+def test_doubly_reparameterised_gradients_are_those_of_the_loss_with_less_noise(binary_images, kl_weight):
+    model = VAE(hidden_dim=8, latent_dim=3, importance_samples=5)
+    model.compile(keras.optimizers.SGD(1e-3))
+    # Three hundred copies of a few images: each call is the mean of as many draws.
+    images = np.repeat(binary_images[:2], 300, axis=0)
+
+    @tf.function
+    def of_the_loss():
+        with tf.GradientTape() as tape:
+            loss = model.compute_losses(images, images, kl_weight)[0]
+        return loss, tape.gradient(loss, model.trainable_weights)
+
+    @tf.function
+    def doubly_reparameterised():
+        losses, gradients = model._importance_weighted_gradients(images, images, kl_weight)
+        return losses[0], gradients
+
+    def drawn(of):
+        losses, gradients = zip(*(of() for _ in range(60)), strict=True)
+        return np.array(losses), [np.stack(each).reshape(60, -1) for each in zip(*gradients, strict=True)]
+
+    (loss, plain), (other_loss, double) = drawn(of_the_loss), drawn(doubly_reparameterised)
+    assert other_loss.mean() == pytest.approx(loss.mean(), abs=5 * np.hypot(loss.std(), other_loss.std()) / np.sqrt(60))
+    encoder = {id(weight) for weight in model.encoder.trainable_weights}
+    for weight, one, two in zip(model.trainable_weights, plain, double, strict=True):
+        error = np.sqrt((one.var(axis=0) + two.var(axis=0)) / 60)
+        assert np.all(np.abs(one.mean(axis=0) - two.mean(axis=0)) < 6 * error + 1e-6), weight.path
+        if id(weight) in encoder and kl_weight == 1:
+            assert two.var(axis=0).mean() < 0.5 * one.var(axis=0).mean(), weight.path
+
+
+def test_an_importance_weighted_training_step_takes_that_gradient(binary_images, monkeypatch):
+    model, twin = (VAE(hidden_dim=8, latent_dim=3, beta=0.5, importance_samples=4) for _ in range(2))
+    twin.set_weights(model.get_weights())
+    noise = np.random.default_rng(1).normal(size=(4, 6, 3)).astype(np.float32)
+    monkeypatch.setattr(keras.random, "normal", lambda shape, seed=None: noise)
+    for each in (model, twin):
+        each.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+    (loss, reconstruction, kl), gradients = twin._importance_weighted_gradients(binary_images, binary_images, 0.5)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    logs = {name: float(value) for name, value in model.train_step((binary_images, binary_images)).items()}
+    assert [logs[name] for name in ("loss", "reconstruction_loss", "kl_loss")] == pytest.approx(
+        [float(loss), float(reconstruction), float(kl)], rel=1e-5
+    )
+    for start, weight, gradient in zip(before, model.trainable_weights, gradients, strict=True):
+        assert np.allclose(start - weight.numpy(), 1e-3 * gradient, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ def few():
     """30 small training images with black background and ink of all greys, and 6 of them noisy, by kind of noise."""
     random = np.random.default_rng(0)
     images = (random.integers(0, 256, (30, 6, 5, 1)) * (random.random((30, 6, 5, 1)) < 0.5)).astype(np.uint8)
-    return images, lambda noise, level, clip: add_noise(images[:6] / 255, noise, level, (1, 2), clip).numpy()
+    return images, lambda noise, level, clip: add_noise(images[:6] / 255, noise, level, (1, 2), clip)
 
 
 def by_hand(images, noisy, noise, level, clip, window, temperature):
@@ -49,7 +49,7 @@ def test_it_is_the_mean_that_its_definition_says(few, noise, level, clip, window
 @pytest.mark.parametrize(("noise", "level", "clip"), KINDS[:6])
 def test_the_likelihoods_are_the_shares_that_the_noise_makes(noise, level, clip):
     for grey in (0, 40, 128, 255):
-        draws = add_noise(np.full(400_000, grey / 255), noise, level, (grey, 3), clip).numpy()
+        draws = add_noise(np.full(400_000, grey / 255), noise, level, (grey, 3), clip)
         values, counts = np.unique(draws, return_counts=True)
         for value in values[counts > 1000]:  # values with a chance of their own
             chance = np.exp(log_likelihood(value, noise, level, clip)[grey])
@@ -92,7 +92,7 @@ def test_nothing_restores_images_of_its_world_better(few):
     # The posterior mean has the least squared error of all denoisers: any other temperature, or window, must have more.
     images, _ = few
     clean = np.repeat(images, 30, axis=0) / 255
-    noisy = add_noise(clean, "gaussian", 0.8, (5, 6), True).numpy()
+    noisy = add_noise(clean, "gaussian", 0.8, (5, 6), True)
     exact, *others = (
         np.mean((PosteriorMean(images, "gaussian", 0.8, True, window, temperature)(noisy) - clean) ** 2)
         for window, temperature in ((None, 1.0), (None, 0.5), (None, 2.0), (None, 4.0), (3, 1.0), (3, 2.0))
@@ -140,7 +140,7 @@ def test_the_weights_are_those_of_the_mean(few):
 def test_window_and_temperature_are_those_that_restore_the_validation_images_best(few):
     images, _ = few
     clean = images[20:] / 255
-    noisy = add_noise(clean, "gaussian", 0.5, (7, 8), True).numpy()
+    noisy = add_noise(clean, "gaussian", 0.5, (7, 8), True)
     windows, temperatures = (None, 3), (1.0, 4.0)
     chosen = tuned_posterior_mean(images[:20], noisy, clean, "gaussian", 0.5, windows=windows, temperatures=temperatures)
     best = metrics.psnr(clean, chosen(noisy)).mean()
@@ -166,7 +166,7 @@ def test_what_is_not_allowed_is_said(wrong, message):
 def test_on_mnist_it_is_worse_than_itself_tempered_and_much_worse_than_itself_local(raw_mnist):
     training, tests = raw_mnist["train"][0][:2000], raw_mnist["test"][0][:100]
     clean = tests / 255
-    noisy = add_noise(clean, "gaussian", 0.5, (1, 1), True).numpy()
+    noisy = add_noise(clean, "gaussian", 0.5, (1, 1), True)
 
     def score(**how):
         return metrics.psnr(clean, PosteriorMean(training, "gaussian", 0.5, **how)(noisy)).mean()

@@ -7,7 +7,7 @@ from scipy.stats import kstest, norm
 
 from dae_keras import data, metrics
 from dae_keras import noise as noise_module
-from dae_keras.noise import NOISES, add_noise, evaluation_pair, training_pairs
+from dae_keras.noise import NOISES, add_noise, evaluation_pair, stored_pairs, training_pairs
 from dae_keras.settings import Settings
 
 SEED = (5, 6)
@@ -49,7 +49,7 @@ def test_neighbouring_pixels_and_images_get_independent_noise():
 
 @pytest.mark.parametrize("level", [0.2, 0.5, 1.0])
 def test_clipping_moves_the_mean_of_black_pixels_by_the_closed_form(level):
-    clipped = add_noise(filled(0), "gaussian", level, SEED).numpy()
+    clipped = add_noise(filled(0), "gaussian", level, SEED)
     # E[max(e, 0)] = level / sqrt(2 pi), less what is cut off above 1: E[max(e - 1, 0)].
     below = level / math.sqrt(2 * math.pi)
     above = level * (norm.pdf(1 / level) - (1 / level) * norm.sf(1 / level))
@@ -62,14 +62,14 @@ def test_clipping_moves_the_mean_of_black_pixels_by_the_closed_form(level):
 
 
 def test_unclipped_noise_leaves_the_unit_interval():
-    noisy = add_noise(filled(0.5), "gaussian", 0.5, SEED, clip=False).numpy()
+    noisy = add_noise(filled(0.5), "gaussian", 0.5, SEED, clip=False)
     assert np.mean(noisy < 0) == pytest.approx(norm.cdf(-1), abs=0.005)
     assert np.mean(noisy > 1) == pytest.approx(norm.sf(1), abs=0.005)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.3, 1.0])
 def test_salt_and_pepper_hits_its_share_half_white_half_black(level):
-    noisy = add_noise(filled(0.4), "salt_and_pepper", level, SEED).numpy()
+    noisy = add_noise(filled(0.4), "salt_and_pepper", level, SEED)
     assert np.mean(noisy == 0) == pytest.approx(level / 2, abs=0.005)
     assert np.mean(noisy == 1) == pytest.approx(level / 2, abs=0.005)
     assert np.mean(noisy == np.float32(0.4)) == pytest.approx(1 - level, abs=0.005)
@@ -77,7 +77,7 @@ def test_salt_and_pepper_hits_its_share_half_white_half_black(level):
 
 @pytest.mark.parametrize("level", [0.25, 0.5, 1.0])
 def test_masking_erases_its_share_and_keeps_the_rest(level):
-    noisy = add_noise(filled(0.4), "masking", level, SEED).numpy()
+    noisy = add_noise(filled(0.4), "masking", level, SEED)
     assert np.mean(noisy == 0) == pytest.approx(level, abs=0.005)
     assert np.mean(noisy == np.float32(0.4)) == pytest.approx(1 - level, abs=0.005)
 
@@ -90,7 +90,7 @@ def test_speckle_grows_with_the_brightness(brightness):
 
 
 def test_speckle_leaves_black_pixels_black():
-    assert np.all(add_noise(filled(0), "speckle", 0.8, SEED, clip=False).numpy() == 0)
+    assert np.all(add_noise(filled(0), "speckle", 0.8, SEED, clip=False) == 0)
 
 
 # ------------------------------------------------------------------------------------------------------- pure and seeded
@@ -115,10 +115,27 @@ def test_many_images_get_their_noise_in_blocks_each_with_a_draw_of_its_own(monke
     images = random_images[:50]
     assert np.array_equal(add_noise(images, "gaussian", 0.5, SEED)[:20], add_noise(images[:20], "gaussian", 0.5, SEED))
     same = np.repeat(images[:1], 50, axis=0)
-    assert len(np.unique(add_noise(same, "gaussian", 0.5, SEED, clip=False).numpy().reshape(50, -1), axis=0)) == 50
+    assert len(np.unique(add_noise(same, "gaussian", 0.5, SEED, clip=False).reshape(50, -1), axis=0)) == 50
     levels = np.linspace(0, 1, 50, dtype=np.float32).reshape(-1, 1, 1, 1)
-    spread = (add_noise(same, "gaussian", levels, SEED, clip=False).numpy() - same).std(axis=(1, 2, 3))
+    spread = (add_noise(same, "gaussian", levels, SEED, clip=False) - same).std(axis=(1, 2, 3))
     assert np.allclose(spread, levels.ravel(), rtol=0.15, atol=0)
+
+
+@pytest.mark.parametrize("given", [{}, {"noise": "masking", "level": 0.2}])
+def test_stored_pairs_come_in_parts_of_one_draw_of_noise(monkeypatch, random_images, given):
+    monkeypatch.setattr(noise_module, "_PART", 20)
+    settings = Settings(seed=4, clip=False, noise_level=0.3)
+    images = np.round(255 * random_images[:50]).astype(np.uint8)
+    noisy, clean = zip(*stored_pairs(images, settings, **given), strict=True)
+    assert [len(each) for each in noisy] == [20, 20, 10]
+    assert np.array_equal(np.concatenate(clean), images.astype(np.float32) / 255)
+    noise, level = given.get("noise", "gaussian"), given.get("level", 0.3)
+    assert np.array_equal(noisy[0], add_noise(clean[0], noise, level, (4, 3), clip=False))
+    # Each part has a draw of its own, and another number another one.
+    same = np.repeat(images[:1], 50, axis=0)
+    draws = [np.concatenate([each for each, _ in stored_pairs(same, settings, **given, draw=draw)]) for draw in (3, 3, 4)]
+    assert np.array_equal(draws[0], draws[1])
+    assert len(np.unique(np.concatenate([draws[0], draws[2]]).reshape(100, -1), axis=0)) == 100
 
 
 @pytest.mark.parametrize("name", NOISES)

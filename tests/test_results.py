@@ -186,3 +186,21 @@ def test_replace_file_leaves_the_old_and_nothing_else_where_writing_fails(tmp_pa
     with pytest.raises(error):
         replace_file(target, write)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == ([("numbers.csv", "old")] if old else [])
+
+
+def test_the_machine_of_a_result_is_told_with_its_gpu(monkeypatch):
+    monkeypatch.setattr(results.tf.config, "get_visible_devices", lambda kind: [f"/physical_device:{kind}:0"])
+    monkeypatch.setattr(results.tf.config.experimental, "get_device_details", lambda device: {"device_name": "NVIDIA H200"})
+    assert results.provenance.__wrapped__()["machine"].endswith(" cores, NVIDIA H200")
+
+
+def test_a_package_that_is_not_installed_costs_no_result(monkeypatch):
+    def version_of(name):
+        if name == "dae-keras":
+            raise results.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(results, "version", version_of)
+    versions = results.provenance.__wrapped__()["versions"]
+    assert versions["dae-keras"] == "not installed"
+    assert versions["keras"] == version("keras")

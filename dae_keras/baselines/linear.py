@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-_BLOCK = 5_000  # images centred at a time, which saves a copy of them all
-
 
 class LinearFilter:
     """Least squares from noisy to clean images: each clean pixel as a weighted sum of all 784 noisy ones and a constant.
@@ -18,26 +16,32 @@ class LinearFilter:
     directions.
 
     Args:
-        noisy: float array (n, 28, 28, 1), training images only; or any (n, ...), such as neighbourhoods of pixels.
-        clean: float array of the same shape; or any (n, ...), such as one pixel per neighbourhood.
+        pairs: an iterable of (noisy, clean), as `noise.stored_pairs` makes it: float arrays (n, 28, 28, 1), training images only. It is
+            gone through once, and no more than one pair is in memory. Or any (n, ...), such as neighbourhoods and one pixel of each.
         ridge: added to the diagonal of the noisy pixels' covariance.
         rank: size of the code between encoder and decoder, 1 to 784; None for no code.
         window: each pixel is a weighted sum of the `window` x `window` pixels around it alone, with weights of its own; odd. None: of all.
     """
 
-    def __init__(self, noisy, clean, ridge=1e-3, rank=None, window=None):
-        self.shape = clean.shape[1:]
-        noisy, clean = noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)
-        if rank is not None and not 1 <= rank <= clean.shape[1]:
-            raise ValueError(f"rank is {rank}, but must lie between 1 and {clean.shape[1]}, the number of pixels, or be None")
-        if window is not None and (rank is not None or window < 1 or window % 2 == 0):
-            raise ValueError(f"window is {window}, but must be an odd number of pixels, without a rank, or None")
-        self.noisy_mean, self.clean_mean = noisy.mean(axis=0), clean.mean(axis=0)
-        covariance, cross = ridge * np.eye(noisy.shape[1], dtype=noisy.dtype), 0
-        for first in range(0, len(noisy), _BLOCK):
-            seen = noisy[first : first + _BLOCK] - self.noisy_mean
-            covariance += seen.T @ seen / len(noisy)
-            cross = cross + seen.T @ (clean[first : first + _BLOCK] - self.clean_mean) / len(noisy)
+    def __init__(self, pairs, ridge=1e-3, rank=None, window=None):
+        count, products = 0, 0
+        for noisy, clean in pairs:
+            seen, wanted = noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)
+            if not count:
+                self.shape = clean.shape[1:]
+                _check_sizes(rank, window, wanted.shape[1])
+                # Sums of products about a point near the mean: about 0 they would be nearly equal to the mean's own, and lose digits.
+                origin = seen.mean(axis=0), wanted.mean(axis=0)
+                sums = [np.zeros(len(each)) for each in origin]
+            seen, wanted = (each - middle for each, middle in zip((seen, wanted), origin, strict=True))
+            count += len(seen)
+            sums = [total + each.sum(axis=0, dtype=np.float64) for total, each in zip(sums, (seen, wanted), strict=True)]
+            products = products + np.hstack([seen.T @ seen, seen.T @ wanted]).astype(np.float64)
+        shifts = [total / count for total in sums]
+        self.noisy_mean, self.clean_mean = ((middle + shift).astype(middle.dtype) for middle, shift in zip(origin, shifts, strict=True))
+        covariances = products / count - np.outer(shifts[0], np.concatenate(shifts))
+        size = len(shifts[0])
+        covariance, cross = covariances[:, :size] + ridge * np.eye(size), covariances[:, size:]
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
         self.rank, self.window = rank, window
         if rank is not None:
@@ -45,6 +49,7 @@ class LinearFilter:
             self.decoder = directions[:, -rank:].T
             self.encoder = self.matrix @ self.decoder.T
             self.matrix = self.encoder @ self.decoder
+        self.matrix = self.matrix.astype(self.clean_mean.dtype)  # restoring is then no slower than the images' own precision
 
     @property
     def weights(self):
@@ -56,6 +61,13 @@ class LinearFilter:
         """Restore images (n, 28, 28, 1); such images come back, clipped to [0, 1]."""
         flat = noisy.reshape(len(noisy), -1) - self.noisy_mean
         return np.clip(flat @ self.matrix + self.clean_mean, 0, 1).reshape(len(noisy), *self.shape)
+
+
+def _check_sizes(rank, window, pixels):
+    if rank is not None and not 1 <= rank <= pixels:
+        raise ValueError(f"rank is {rank}, but must lie between 1 and {pixels}, the number of pixels, or be None")
+    if window is not None and (rank is not None or window < 1 or window % 2 == 0):
+        raise ValueError(f"window is {window}, but must be an odd number of pixels, without a rank, or None")
 
 
 def _solve_nearby(covariance, cross, window):

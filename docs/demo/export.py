@@ -123,7 +123,7 @@ def write_expected(clean):
 
     clean = clean[..., None].astype(np.float32) / 255
     kinds = [kind for kind in NOISES if kind != "none"]
-    noisy = np.stack([add_noise(image, kinds[i % len(kinds)], 0.5, (0, i)).numpy() for i, image in enumerate(clean)])
+    noisy = np.stack([add_noise(image, kinds[i % len(kinds)], 0.5, (0, i)) for i, image in enumerate(clean)])
     found = {
         "inks": inks(clean),
         "clean": encoded(clean),
