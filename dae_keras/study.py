@@ -46,9 +46,11 @@ def run(only=(), refresh=False, cores=1, serial=False):
     tables = course_folder() / "notebooks" / "tables"
     tables.mkdir(exist_ok=True)
     for name in only or STUDIES:
-        if refresh:
-            chosen = sweep.read(name)
-        else:
+        chosen = sweep.read(name)
+        if not refresh:
+            for label, run in chosen.runs.items():
+                if not record_of(run.model, run.settings, run.tests):  # its model has gone, and without it the table would lack a line
+                    chosen.result(label).unlink(missing_ok=True)
             chosen, failed = sweep.run(name, cores, serial=serial)
             if failed:
                 messages = (f"{run} failed: {message}" for run, message in failed.items())

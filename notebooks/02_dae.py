@@ -355,11 +355,11 @@ for name, lesson in lessons.items():
 # %%
 levels = [factor * usual.noise_level for factor in (0.2, 0.4, 0.6, 1, 1.4, 2)]
 levels = [level for level in levels if level <= 1 or not shares]
-noisy_at = {level: evaluation_pair(images.test, usual, level=level)[0] for level in levels}
-by_level = {
-    name: [float(metrics.psnr(clean, network.predict(noisy_at[level], batch_size=1000, verbose=0)).mean()) for level in levels]
-    for name, network in networks.items()
-}
+by_level = {name: [] for name in networks}
+for level in levels:
+    noisy_at_level, _ = evaluation_pair(images.test, usual, level=level)
+    for name, network in networks.items():
+        by_level[name].append(float(metrics.psnr(clean, network.predict(noisy_at_level, batch_size=1000, verbose=0)).mean()))
 Markdown(
     markdown_table(
         [
@@ -379,8 +379,9 @@ plots.lines(levels, by_level, "Three trainings of one network, tested at several
 # %%
 own, mild, blind = (np.array(curve) for curve in by_level.values())
 home, away = levels.index(usual.noise_level), levels.index(mild_level)
-pictures = {name: network.predict(noisy_at[usual.noise_level][shown], verbose=0) for name, network in networks.items()}
-pictures = {"original": clean[shown], "noisy": noisy_at[usual.noise_level][shown], **pictures}
+noisy_shown = evaluation_pair(images.test, usual)[0][shown]
+pictures = {name: network.predict(noisy_shown, verbose=0) for name, network in networks.items()}
+pictures = {"original": clean[shown], "noisy": noisy_shown, **pictures}
 print(f"tested at {usual.noise_level:g}, training at {mild_level:g} costs {own[home] - mild[home]:.2f} dB")
 if settings.is_standard:
     assert 1 < own[home] - mild[home] < 4, "the wrong noise should cost between 1 and 4 dB"
@@ -508,7 +509,7 @@ Markdown(
 # </details>
 
 # %%
-flat = clean.reshape(len(clean), -1).astype("float64")
+flat = clean.reshape(len(clean), -1)
 centred = flat - flat.mean(axis=0)
 size = min(model.latent_dim, 784)
 components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
@@ -683,8 +684,8 @@ Markdown(
 
 # %%
 brightnesses = np.arange(256, dtype="float32") / 255
-many = np.repeat(brightnesses[:, None], 40_000, axis=1)
-lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).mean(axis=1)  # m, for each brightness
+many = np.repeat(brightnesses[None, :], 40_000, axis=0)
+lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).mean(axis=0, dtype="float64")  # m, for each brightness
 del many
 answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))
 predicted_black = float(np.interp(twin, brightnesses, lifted)[true == 0].mean())

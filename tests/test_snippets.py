@@ -10,6 +10,7 @@ import difflib
 import importlib.util
 import io
 import itertools
+import json
 import os
 import re
 import shlex
@@ -360,6 +361,26 @@ def test_import_of_the_package_alone_registers_every_class_that_checkpoints_may_
     assert {f"dae_keras>{name}" for name in names} <= set(finished.stdout.split())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_freed_memory_goes_back_to_the_system(tmp_path):
+    script = """
+import dae_keras
+import tensorflow as tf
+
+def held():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1000
+
+tf.random.uniform((10,))
+before = held()
+for pixels in (50_000_000, 6_000_000, 6_000_000):  # one of 200 MB, then of 24
+    images = tf.random.uniform((pixels,))
+    del images
+print(held() - before)
+"""
+    assert float(succeeds(sys.executable, "-c", script, cwd=tmp_path)) < 20
+
+
 # ------------------------------------------------------------------------------------------------- with the results of a quick run
 
 
@@ -391,6 +412,18 @@ def course_copy(finished_run, tmp_path_factory):
         shutil.copytree(finished_run, copy / "runs" / profile)
     shutil.copy2(copy / "notebooks" / "images" / "handwritten.png", copy / "mine.png")
     return copy
+
+
+# Gigabytes, a tenth or two above what was measured: memory is steady enough for that.
+MOST_MEMORY = {"01_data": 1.5, "02_dae": 1.7, "03_dcae": 2.0, "04_vae": 1.7, "05_compare": 1.5}
+
+
+@pytest.mark.course
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a kernel's peak memory")
+@pytest.mark.parametrize("name", MOST_MEMORY)
+def test_no_notebook_takes_more_memory_than_it_did(finished_run, name):
+    notebook = json.loads((finished_run / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    assert 0.5 < notebook["metadata"]["dae_keras"]["peak_memory_gb"] < MOST_MEMORY[name]
 
 
 def succeeds(*arguments, cwd):

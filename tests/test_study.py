@@ -91,7 +91,8 @@ def asked(own_course, monkeypatch):
     calls = []
 
     def record_of(name, settings, tests=()):
-        calls.append((name, settings))
+        if (name, settings) not in calls:
+            calls.append((name, settings))
         values = {
             "weights": 7,
             "code_size": 3,
@@ -199,6 +200,23 @@ def test_every_training_is_tested_on_every_noise_and_the_blind_one_says_so(asked
         assert {(kind, level) for each, kind, level in learned if each == method and level != "blind"} == tests
     for name, settings in asked:
         assert changed(settings).keys() <= {"noise", "noise_level", "blind"} | ({"epochs"} if name == "DCAE_skip" else set())
+
+
+def test_a_run_whose_model_has_gone_is_done_again(asked, monkeypatch):
+    chosen = sweep.read("seeds")
+    results = {label: chosen.result(label) for label in chosen.runs}
+    for result in results.values():
+        result.parent.mkdir(parents=True, exist_ok=True)
+        result.write_text("{}")
+    monkeypatch.setattr(
+        study, "record_of", lambda name, settings, tests=(), known=study.record_of: name != "VAE" and known(name, settings, tests)
+    )
+    left = []
+    monkeypatch.setattr(
+        sweep, "run", lambda *_, **__: left.extend(label for label, file in results.items() if file.exists()) or (chosen, {})
+    )
+    study.run(["seeds"])
+    assert set(results) - set(left) == {label for label, run in chosen.runs.items() if run.model == "VAE"} != set()
 
 
 def test_the_linear_filter_is_fitted_at_the_noise_asked_for(few_images):
