@@ -193,6 +193,7 @@ def stored_pairs(images, settings, noise=None, level=None, draw=3):
         Two float32 arrays (up to 2,500, 28, 28, 1), the clean one in [0, 1].
     """
     noise, level = settings.noise if noise is None else noise, settings.noise_level if level is None else level
+    noise = noise if level else "none"  # which is the same, without a draw
     for first in range(0, len(images), _PART):
         clean = images[first : first + _PART].astype(np.float32) / 255
         yield add_noise(clean, noise, level, (settings.seed, draw + 100 * first), settings.clip), clean

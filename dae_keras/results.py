@@ -20,7 +20,7 @@ from dae_keras.files import replace_file
 from dae_keras.metrics import PROTOCOL
 from dae_keras.noise import noise_text
 from dae_keras.settings import Settings
-from dae_keras.training import MAKERS, TrainingError
+from dae_keras.training import MAKERS, TrainingError, gpu_names
 
 GRID = 8  # the pictures show 8 x 8 test images
 
@@ -71,19 +71,12 @@ def provenance():
         commit += "+" if subprocess.run(changed, cwd=package, check=True, capture_output=True, text=True).stdout else ""
     return {
         "commit": commit,
-        "machine": ", ".join([processor(), f"{os.cpu_count()} cores", *_gpus()]),
+        "machine": ", ".join([processor(), f"{os.cpu_count()} cores", *gpu_names(tf.config.get_visible_devices("GPU"))]),
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
         },
     }
-
-
-def _gpus():
-    """The names of the GPUs that TensorFlow may use."""
-    return [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "an unknown GPU") for gpu in tf.config.get_visible_devices("GPU")
-    ]
 
 
 def _version(package):

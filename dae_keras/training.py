@@ -87,10 +87,15 @@ def _mirrored(*devices):
     return tf.distribute.MirroredStrategy(devices)
 
 
+def gpu_names(gpus):
+    """What the makers call these GPUs, such as "NVIDIA H200"."""
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", "unknown") for gpu in gpus]
+
+
 def _choose_gpus(device):
     """Make only the chosen GPUs visible to TensorFlow; their names for people."""
     gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name", "unknown") for gpu in gpus]
+    names = gpu_names(gpus)
     if device.isdecimal() and int(device) >= len(gpus):
         there = ", ".join(f"{number} ({name})" for number, name in enumerate(names)) or "none"
         raise TrainingError(f"device = {device!r}: no such GPU. GPUs TensorFlow sees here: {there}. Also allowed: auto, cpu, all.")

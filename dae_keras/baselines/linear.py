@@ -24,23 +24,21 @@ class LinearFilter:
     """
 
     def __init__(self, pairs, ridge=1e-3, rank=None, window=None):
-        count, products = 0, 0
+        count = total = products = 0
         for noisy, clean in pairs:
-            seen, wanted = noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)
+            both = np.hstack([noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)])
             if not count:
-                self.shape = clean.shape[1:]
-                _check_sizes(rank, window, wanted.shape[1])
+                self.shape, size = clean.shape[1:], math.prod(noisy.shape[1:])
+                _check_sizes(rank, window, both.shape[1] - size)
                 # Sums of products about a point near the mean: about 0 they would be nearly equal to the mean's own, and lose digits.
-                origin = seen.mean(axis=0), wanted.mean(axis=0)
-                sums = [np.zeros(len(each)) for each in origin]
-            seen, wanted = (each - middle for each, middle in zip((seen, wanted), origin, strict=True))
-            count += len(seen)
-            sums = [total + each.sum(axis=0, dtype=np.float64) for total, each in zip(sums, (seen, wanted), strict=True)]
-            products = products + np.hstack([seen.T @ seen, seen.T @ wanted]).astype(np.float64)
-        shifts = [total / count for total in sums]
-        self.noisy_mean, self.clean_mean = ((middle + shift).astype(middle.dtype) for middle, shift in zip(origin, shifts, strict=True))
-        covariances = products / count - np.outer(shifts[0], np.concatenate(shifts))
-        size = len(shifts[0])
+                origin = both.mean(axis=0)
+            both -= origin
+            count += len(both)
+            total = total + both.sum(axis=0, dtype=np.float64)
+            products = products + (both[:, :size].T @ both).astype(np.float64)
+        shift = total / count
+        self.noisy_mean, self.clean_mean = np.split((origin + shift).astype(origin.dtype), [size])
+        covariances = products / count - np.outer(shift[:size], shift)
         covariance, cross = covariances[:, :size] + ridge * np.eye(size), covariances[:, size:]
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
         self.rank, self.window = rank, window

@@ -105,13 +105,16 @@ class VAE(keras.Model):
         Returns:
             (k, n) in nats.
         """
-        samples, count, size = noise.shape[0], ops.shape(z_mean)[0], self.latent_dim
         code = z_mean + ops.exp(0.5 * z_log_var) * noise  # (k, n, 20)
         # log p(z) - log q(z|x): the factors of 2 pi cancel, and (z - mean)^2 / variance is the noise's square.
         log_ratio = 0.5 * ops.sum(ops.square(noise) + z_log_var - ops.square(code), axis=2)  # (k, n)
+        return kl_weight * log_ratio - self._cross_entropies(targets, code)
+
+    def _cross_entropies(self, targets, code):
+        """`cross_entropy` of each image with each of its samples of the code, (k, n, 20): (k, n)."""
+        samples, count = code.shape[0], ops.shape(targets)[0]
         repeated = ops.tile(targets, (samples, 1, 1, 1))  # (k * n, 28, 28, 1)
-        cross_entropy = ops.reshape(self.cross_entropy(repeated, ops.reshape(code, (samples * count, size))), (samples, count))
-        return kl_weight * log_ratio - cross_entropy
+        return ops.reshape(self.cross_entropy(repeated, ops.reshape(code, (-1, self.latent_dim))), (samples, count))
 
     def compute_losses(self, images, targets, kl_weight=None):
         """Loss, reconstruction loss and KL of a batch: three scalars in nats, means over the images. `kl_weight` is `beta` if not given."""
@@ -161,8 +164,7 @@ class VAE(keras.Model):
             # log q(z|x) as a function of z: mean and variance are not followed.
             mean, log_var = ops.stop_gradient(z_mean), ops.stop_gradient(z_log_var)
             log_ratio = 0.5 * ops.sum(ops.square(code - mean) * ops.exp(-log_var) + log_var - ops.square(code), axis=2)
-            repeated = ops.tile(targets, (self.importance_samples, 1, 1, 1))
-            cross_entropy = ops.reshape(self.cross_entropy(repeated, ops.reshape(code, (-1, self.latent_dim))), ops.shape(log_ratio))
+            cross_entropy = self._cross_entropies(targets, code)
             log_weights = kl_weight * log_ratio - cross_entropy  # (k, n)
             share = ops.stop_gradient(ops.softmax(log_weights, axis=0))
             scaled_loss = self._scaled(-ops.mean(ops.sum(share * log_weights, axis=0)))
