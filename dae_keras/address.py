@@ -10,8 +10,10 @@ import tomllib
 from pathlib import Path
 
 COURSE = Path(__file__).resolve().parents[1]
-# Where an address may stand: on GitHub itself, or in a link that opens a notebook in Colab.
-ADDRESS = re.compile(r"(?P<before>(?:github\.com|colab\.research\.google\.com/github)/)(?P<repository>[\w.-]+/[\w.-]*[\w-])")
+# Where an address may stand: on GitHub itself, or in a link that opens a notebook in Colab or on Binder.
+ADDRESS = re.compile(
+    r"(?P<before>(?:github\.com|colab\.research\.google\.com/github|mybinder\.org/v2/gh)/)(?P<repository>[\w.-]+/[\w.-]*[\w-])"
+)
 
 
 def repository(course=COURSE):

@@ -10,6 +10,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -58,25 +59,34 @@ def save_results(model, settings, images, metrics, history, name=None):
     return folder
 
 
-@functools.cache
 def provenance():
-    """Where a result comes from: a dict of `commit` (of the code; empty outside a git checkout), `machine` and `versions`."""
-    package = Path(__file__).resolve().parent
-    commit = ""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        # A mark where the package's code differs from the commit: texts and notebooks do not count.
-        described = ["git", "describe", "--always", "--exclude=*", "--abbrev=9"]
-        commit = subprocess.run(described, cwd=package, check=True, capture_output=True, text=True).stdout.strip()
-        changed = ["git", "status", "--porcelain", "--", "."]
-        commit += "+" if subprocess.run(changed, cwd=package, check=True, capture_output=True, text=True).stdout else ""
+    """Where a result comes from: a dict of `commit` (the last of the code; empty outside a git checkout), `machine` and `versions`.
+
+    The machine's text ends with the dtype policy, where that is another than float32.
+    """
+    policy = keras.config.dtype_policy().name
+    parts = [processor(), f"{os.cpu_count()} cores", *gpu_names(tf.config.get_visible_devices("GPU"))]
     return {
-        "commit": commit,
-        "machine": ", ".join([processor(), f"{os.cpu_count()} cores", *gpu_names(tf.config.get_visible_devices("GPU"))]),
+        "commit": _commit(),
+        "machine": ", ".join(parts if policy == "float32" else [*parts, policy]),
         "versions": {
             "python": platform.python_version(),
             **{name: _version(name) for name in ("tensorflow", "keras", "numpy", "dae-keras")},
         },
     }
+
+
+@functools.cache
+def _commit():
+    """The last commit that changed the package, with a + where its files differ from it: texts and notebooks do not count."""
+
+    def git(*command):
+        return subprocess.run(["git", *command, "--", "."], cwd=package, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = Path(__file__).resolve().parent
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return git("log", "-1", "--format=%h", "--abbrev=9") + ("+" if git("status", "--porcelain") else "")
+    return ""
 
 
 def _version(package):

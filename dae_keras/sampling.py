@@ -14,6 +14,8 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from dae_keras.models.halves import in_halves
+
 _AT_ONCE = 500  # images: enough to fill a processor
 
 
@@ -83,7 +85,7 @@ def sample(model, count, steps=10, seed=0, lowest=0.05, highest=4.0, heun=True, 
     Returns:
         float32 array (count, 28, 28, 1) in [0, 1].
     """
-    answer = tf.function(lambda images, level: model(images), reduce_retracing=True)
+    answer = tf.function(lambda images, level: in_halves(model, images), reduce_retracing=True)
     levels = falling_levels(steps, lowest, highest)
     start = highest * np.random.default_rng(seed).standard_normal((count, 28, 28, 1), np.float32)
     results = []

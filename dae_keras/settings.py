@@ -96,7 +96,7 @@ class Settings:
     jit_compile: str = _parameter("auto", "compile with XLA; auto: on a GPU only", choices=("auto", "on", "off"))
     precision: str = _parameter(
         "auto",
-        "Keras dtype policy; auto: mixed_float16 on a GPU, float32 on a CPU",
+        "Keras dtype policy; auto: mixed_float16 on a GPU, float32 on a CPU, or mixed_bfloat16 for a DCAE on a CPU made for it",
         choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
     )
     device: str = _parameter("auto", "auto (a GPU where there is one), cpu, a GPU's number, or all: the GPUs share every batch")

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import functools
 import math
+import re
 import shutil
 import time
 import warnings
@@ -30,7 +31,7 @@ class TrainingError(Exception):
     """A device, a checkpoint or the training itself failed. The message says what to do."""
 
 
-def set_up(settings):
+def set_up(settings, convolutions=False):
     """Make a session ready: choose the devices and the threads, set the dtype policy, seed Python, NumPy and TensorFlow.
 
     With `device` "all" every model made from here on has a copy on each GPU, or on each logical CPU device where there is no GPU, and each
@@ -39,6 +40,8 @@ def set_up(settings):
 
     Args:
         settings: its device, batch_size, precision and seed.
+        convolutions: whether the session is for convolutional networks. With `precision` "auto" they compute in bfloat16 on a processor
+            that has instructions for it; a multilayer perceptron with batches of 32 would gain next to nothing by it.
 
     Returns:
         The device's name for people, such as "CPU" or "GPU 0: NVIDIA L4".
@@ -51,7 +54,7 @@ def set_up(settings):
     devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
     _check_shares(settings, len(devices))
     tf.distribute.experimental_set_strategy(_mirrored(*(each.name for each in devices)) if len(devices) > 1 else None)
-    automatic = "mixed_float16" if gpus else "float32"
+    automatic = "mixed_float16" if gpus else "mixed_bfloat16" if convolutions and _computes_in_bfloat16() else "float32"
     keras.config.set_dtype_policy(automatic if settings.precision == "auto" else settings.precision)
     keras.utils.set_random_seed(settings.seed)
     return ", ".join(gpus) or ("CPU" if len(devices) < 2 else f"{len(devices)} CPU devices")
@@ -80,6 +83,15 @@ def _check_shares(settings, devices):
                 f"{name} = {getattr(settings, name)}: with device = 'all' each of the {devices} devices must get an image of every batch, "
                 f"and {left} would be left for the last one: choose a multiple of {batch}."
             )
+
+
+def _computes_in_bfloat16(described=Path("/proc/cpuinfo")):
+    """Whether the processor has instructions for bfloat16, as Linux tells: without them TensorFlow imitates it, slowly."""
+    try:
+        text = described.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^flags\b.*\b(avx512_bf16|amx_bf16)\b", text, re.MULTILINE) is not None
 
 
 @functools.cache  # A second strategy in one process takes the first one's messages between devices for its own, and fails.

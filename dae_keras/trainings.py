@@ -60,7 +60,7 @@ def finished(name, settings, tests=(), left_out=None, refresh=False):
             print(f"{name} in {settings.run_dir}: done before with the same parameters", flush=True)
         return record
     print(f"{name} into {settings.run_dir}:", flush=True)
-    set_up(settings)
+    set_up(settings, convolutions=name not in ("DAE", "VAE"))
     images = without(load(settings), left_out)
     ends = (settings.lowest_level, settings.highest_level) if name == "DCAE_all_levels" else None
     pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings, ends)

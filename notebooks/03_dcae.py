@@ -86,7 +86,7 @@ loss = "binary_crossentropy"  # or mean_squared_error
 early_stopping = 0  # stop after this many epochs without a better validation loss; 0: never
 steps_per_execution = 0  # gradient steps per call of the compiled training function; 0: 64 on a CPU, a whole epoch on a GPU
 jit_compile = "auto"  # on, off, or auto: compile with XLA on a GPU only
-precision = "auto"  # float32, mixed_float16, mixed_bfloat16, or auto: mixed_float16 on a GPU, float32 on a CPU
+precision = "auto"  # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU made for it, float32 elsewhere; or one of these three
 device = "auto"  # auto (a GPU where there is one), cpu, a GPU's number, or all: the GPUs share every batch
 
 # %%
@@ -106,8 +106,9 @@ from keras import layers
 
 settings = Settings.from_notebook(globals())
 trained_here = settings.is_standard and not settings.load_model_path  # then the results must lie in the expected ranges
-set_up(replace(settings, batch_size=settings.all_levels_batch_size))  # several devices must be able to share these batches, too
-print("device:", set_up(settings))
+# Several devices must be able to share the larger batches, too.
+set_up(replace(settings, batch_size=settings.all_levels_batch_size), convolutions=True)
+print("device:", set_up(settings, convolutions=True))
 
 # %% [markdown]
 # ## The idea
@@ -254,7 +255,7 @@ for name, make in {"DAE": lambda: DAE(latent_dim=128), "DCAE": lambda: DCAE(filt
         seen, target, seen_test, target_test = (
             batch.reshape(len(batch), -1)[:, order].reshape(batch.shape) for batch in (*small_set, *test_set)
         )
-        set_up(settings)
+        set_up(settings, convolutions=True)
         network = make()
         network.compile("adam", loss="binary_crossentropy")
         network.fit(seen, target, batch_size=32, epochs=2, verbose=0)
@@ -272,7 +273,7 @@ Markdown(markdown_table([{"PSNR (dB)": name, **{case: f"{short[name, case]:.2f}"
 # ## Training
 
 # %%
-set_up(settings)  # from here on, weights and noise follow from the seed, whatever ran before
+set_up(settings, convolutions=True)  # from here on, weights and noise follow from the seed, whatever ran before
 pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed), settings)
 validation = evaluation_pair(images.validation, settings)
 noisy, clean = evaluation_pair(images.test, settings)
@@ -432,7 +433,7 @@ for join in (layers.Concatenate(), layers.Add()):
 # Is it still an autoencoder with a short code? Count what its decoder needs for one image.
 
 # %%
-set_up(settings)  # the same first weights, the same noise
+set_up(settings, convolutions=True)  # the same first weights, the same noise
 with_skips = DCAE(model.filters, model.code_dim, skips=True)
 for name, network in (("DCAE", model), ("DCAE with skips", with_skips)):
     print(f"{name}: {network.count_params():,} weights; size of the decoder's input: {code_size(network):,}; pixels: 784")
@@ -710,7 +711,7 @@ all_levels = replace(
     batch_size=settings.all_levels_batch_size,
     load_model_path=str(finished) if finished and finished.is_file() else "",
 )
-set_up(all_levels)
+set_up(all_levels, convolutions=True)
 ends = settings.lowest_level, settings.highest_level
 pairs = training_pairs(batches(images.train, all_levels.batch_size, all_levels.seed), all_levels, ends)
 evenly = np.geomspace(*ends, len(images.validation), dtype=np.float32).reshape(-1, 1, 1, 1)  # a level for each validation image

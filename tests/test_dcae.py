@@ -1,11 +1,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from model_contract import ModelContract
 from scipy.signal import correlate2d
 
 from dae_keras.models import DCAE
 from dae_keras.models.dcae import ResidualBlock
+from dae_keras.models.halves import in_halves
 
 
 class TestContract(ModelContract):
@@ -139,3 +141,24 @@ def test_it_learns_to_draw_one_image(mnist):
     model.fit(np.repeat(image, 60, axis=0), np.repeat(image, 60, axis=0), batch_size=1, epochs=2, verbose=0)
     # The best constant image has the variance as its error.
     assert np.mean((model.predict(image, verbose=0) - image) ** 2) < 0.2 * image.var()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_training_step_takes_both_halves_of_a_batch_to_the_same_result_and_gradients(random_images, count):
+    model, images = DCAE(3, 7, skips=True), random_images[:count]
+    results, gradients = [], []
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            results.append(model(images, training=training))
+            loss = tf.reduce_mean(keras.losses.binary_crossentropy(images, results[-1]))
+        gradients.append(tape.gradient(loss, model.trainable_weights))
+    assert np.allclose(*results, atol=1e-6)
+    assert all(np.allclose(whole, halves, atol=1e-6) for whole, halves in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize(("devices", "parts"), [({"CPU": 1}, 2), ({"CPU": 1, "GPU": 1}, 1)])
+def test_a_gpu_gets_the_batch_whole(monkeypatch, random_images, devices, parts):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["one"] * devices.get(kind, 0))
+    seen = []
+    assert np.array_equal(in_halves(lambda images: seen.append(len(images)) or images, random_images[:6]), random_images[:6])
+    assert seen == [6 // parts] * parts

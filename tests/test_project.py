@@ -46,15 +46,20 @@ def test_every_place_names_the_address_that_pyproject_states():
                 f"{notebook.stem} does not clone {stated}: run make address"
             )
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    colab = re.findall(r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main/notebooks/([\w-]+)\.ipynb", readme)
-    assert colab == [(address.repository(), notebook.stem) for notebook in NOTEBOOKS]
+    services = (
+        r"colab\.research\.google\.com/github/([\w.-]+/[\w.-]+)/blob/main",
+        r"mybinder\.org/v2/gh/([\w.-]+/[\w.-]+)/main\?urlpath=lab/tree",
+    )
+    for service in services:
+        linked = re.findall(rf"{service}/notebooks/([\w-]+)\.ipynb", readme)
+        assert linked == [(address.repository(), notebook.stem) for notebook in NOTEBOOKS]
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["repository-code"] == stated
 
 
 def test_no_file_outside_these_places_names_the_address():
     listed = subprocess.run(
-        ["git", "grep", "-lF", "-e", f"github.com/{address.repository()}", "-e", f"/github/{address.repository()}"],
+        ["git", "grep", "-lE", f"(github\\.com|/github|/gh)/{address.repository()}"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -72,9 +77,9 @@ def test_a_forks_address_takes_its_place_everywhere_and_nothing_else_changes(cop
     assert {path.name for path in changed} >= {"pyproject.toml", "README.md", "CITATION.cff", *(path.name for path in NOTEBOOKS)}
     for path, text in before.items():
         # Neither outputs nor spelling of a notebook: but for the address, byte for byte the same.
-        assert path.read_text(encoding="utf-8") == text.replace(f"github.com/{old}", "github.com/someone/my-course").replace(
-            f"google.com/github/{old}", "google.com/github/someone/my-course"
-        )
+        for site in ("github.com", "google.com/github", "mybinder.org/v2/gh"):
+            text = text.replace(f"{site}/{old}", f"{site}/someone/my-course")
+        assert path.read_text(encoding="utf-8") == text
     address.rewrite(old, copy)
     assert {path: path.read_text(encoding="utf-8") for path in address.places(copy)} == before
 

@@ -3,6 +3,7 @@ import json
 import platform
 from importlib.metadata import version
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -191,7 +192,9 @@ def test_replace_file_leaves_the_old_and_nothing_else_where_writing_fails(tmp_pa
 def test_the_machine_of_a_result_is_told_with_its_gpu(monkeypatch):
     monkeypatch.setattr(results.tf.config, "get_visible_devices", lambda kind: [f"/physical_device:{kind}:0"])
     monkeypatch.setattr(results.tf.config.experimental, "get_device_details", lambda device: {"device_name": "NVIDIA H200"})
-    assert results.provenance.__wrapped__()["machine"].endswith(" cores, NVIDIA H200")
+    assert results.provenance()["machine"].endswith(" cores, NVIDIA H200")
+    keras.config.set_dtype_policy("mixed_float16")
+    assert results.provenance()["machine"].endswith(" cores, NVIDIA H200, mixed_float16")
 
 
 def test_a_package_that_is_not_installed_costs_no_result(monkeypatch):
@@ -201,6 +204,6 @@ def test_a_package_that_is_not_installed_costs_no_result(monkeypatch):
         return version(name)
 
     monkeypatch.setattr(results, "version", version_of)
-    versions = results.provenance.__wrapped__()["versions"]
+    versions = results.provenance()["versions"]
     assert versions["dae-keras"] == "not installed"
     assert versions["keras"] == version("keras")

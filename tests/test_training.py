@@ -101,6 +101,29 @@ def test_set_up_sets_the_precision():
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.parametrize(
+    ("flags", "given", "policy"),
+    [
+        ("fpu avx512f avx512_bf16 vaes", {}, "mixed_bfloat16"),
+        ("fpu amx_bf16", {}, "mixed_bfloat16"),
+        ("fpu avx512f avx512_fp16", {}, "float32"),
+        ("fpu amx_bf16", {"precision": "float32"}, "float32"),
+        (None, {}, "float32"),  # no such file, as on macOS
+    ],
+)
+def test_convolutions_compute_in_bfloat16_where_the_processor_can(monkeypatch, tmp_path, flags, given, policy):
+    described = tmp_path / "cpuinfo"
+    if flags:
+        described.write_text(f"model name\t: A Processor\nflags\t\t: {flags}\nbogomips\t: 5000\n")
+    can = training._computes_in_bfloat16
+    monkeypatch.setattr(training, "_computes_in_bfloat16", lambda: can(described))
+    settings = Settings(device="cpu", **given)
+    training.set_up(settings, convolutions=True)
+    assert keras.config.dtype_policy().name == policy
+    training.set_up(settings)
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def pretend_gpus(monkeypatch, count):
     gpus = [tf.config.PhysicalDevice(name=f"/physical_device:GPU:{i}", device_type="GPU") for i in range(count)]
     visible = []

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from dae_keras.models.halves import in_halves
+
 
 @keras.saving.register_keras_serializable("dae_keras")
 class ResidualBlock(layers.Layer):
@@ -91,7 +93,10 @@ class DCAE(keras.Model):
         self.decoder = keras.Model([code, *around] if skips else code, restored, name="decoder")
         self.build((None, 28, 28, 1))
 
-    def call(self, images):
+    def call(self, images, training=False):
+        return in_halves(self._restored, images) if training else self._restored(images)
+
+    def _restored(self, images):
         return self.decoder(self.encoder(images))
 
     def get_config(self):
