@@ -30,13 +30,15 @@ def _give_memory_back():
 
     On a processor TensorFlow's own allocator keeps what it has had. The C library's (glibc) does so too with pieces of up to 32 MB, once
     it has freed one as large. From 4 MB on, a piece is now taken from the system and given back; what a step of training needs is smaller.
+    Smaller pieces lie in arenas, of which it would make eight for each core, and what is free in one serves no thread of another.
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):  # other C libraries lack it
-            mallopt, (trim_threshold, mmap_threshold) = ctypes.CDLL(None).mallopt, (-1, -3)  # the names in malloc.h
+            mallopt, (trim_threshold, mmap_threshold, arenas) = ctypes.CDLL(None).mallopt, (-1, -3, -8)  # the names in malloc.h
             mallopt(mmap_threshold, 4 * 2**20)
             mallopt(trim_threshold, 16 * 2**20)
+            mallopt(arenas, os.cpu_count() or 1)
 
 
 def _load_tensorflow_quietly():

@@ -1,5 +1,7 @@
 """How well an image was restored: PSNR, SSIM, MSE and binary cross-entropy, by the course's one protocol."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,6 +9,17 @@ PROTOCOL = (
     "PSNR: mean over images of -10 log10(MSE of the image), data range 1, output clipped to [0, 1]. "
     "SSIM: tf.image.ssim, 11 x 11 Gaussian window, sigma 1.5. BCE: per pixel, in nats."
 )
+
+
+def _in_parts(measure):
+    """A measure of each image, taken of a thousand images at a time: the steps of ten thousand at once would need gigabytes."""
+
+    @functools.wraps(measure)
+    def measured(clean, restored):
+        parts = (slice(first, first + 1000) for first in range(0, max(len(clean), 1), 1000))
+        return np.concatenate([measure(clean[part], restored[part]) for part in parts])
+
+    return measured
 
 
 def psnr(clean, restored):
@@ -23,22 +36,22 @@ def psnr(clean, restored):
         return -10 * np.log10(mse(clean, restored))
 
 
+@_in_parts
 def mse(clean, restored):
     """Mean squared error of every image (n,); `restored` is clipped to [0, 1] first. Shapes as in `psnr`."""
     return np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3))
 
 
+@_in_parts
 def ssim(clean, restored):
     """Structural similarity of every image (n,), at most 1; `restored` is clipped to [0, 1] first. Shapes as in `psnr`.
 
     Wang, Bovik, Sheikh and Simoncelli 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity", equation 13.
     """
-    restored = np.clip(restored, 0, 1).astype(np.float32)
-    # In batches: the windows of ten thousand images at once would need gigabytes.
-    parts = [tf.image.ssim(clean[i : i + 1000], restored[i : i + 1000], max_val=1.0) for i in range(0, len(clean), 1000)]
-    return np.concatenate(parts)
+    return tf.image.ssim(clean, np.clip(restored, 0, 1).astype(np.float32), max_val=1.0).numpy()
 
 
+@_in_parts
 def bce(clean, restored):
     """Binary cross-entropy of every image (n,), mean over its pixels, in nats; `restored` is clipped to [1e-7, 1 - 1e-7] first.
 

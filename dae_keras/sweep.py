@@ -462,7 +462,7 @@ def _record(run, keep):
     from dae_keras.results import provenance
 
     began = time.perf_counter()
-    record = {**run, "error": "", "metrics": {}, "seconds": None, **provenance()}
+    record = {**run, "error": "", "metrics": {}, "seconds": None}
     try:
         record["metrics"], record["seconds"] = (_train if run["model"] else _execute)(run, keep)
     except Exception as error:
@@ -473,7 +473,8 @@ def _record(run, keep):
 
             traceback.print_exc()
         print(record["error"], flush=True)
-    return {**record, "wall_seconds": round(time.perf_counter() - began, 3)}
+    # Last, because a run may choose the precision.
+    return {**record, **provenance(), "wall_seconds": round(time.perf_counter() - began, 3)}
 
 
 def _train(run, keep):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+import gc
 import math
 import re
 import shutil
@@ -200,6 +201,7 @@ def train(model, pairs, validation, settings, name=None):
 
 
 def _train_anew(model, pairs, validation, settings, name, checkpoint):
+    gc.collect()  # what is left of an earlier training holds a copy of the images until then
     logs = settings.run_path / "logs" / name
     shutil.rmtree(logs, ignore_errors=True)  # TensorBoard would draw the earlier training into the same curve.
     logs.mkdir(parents=True)

@@ -183,10 +183,14 @@ if settings.is_standard:
 # all choices have been made.
 
 # %%
-whole_set = np.concatenate([images.train, images.validation])
-mean_pixel, deviation_of_pixels = whole_set.mean() / 255, whole_set.std() / 255
-print(f"{len(whole_set):,} training and validation images: mean pixel {mean_pixel:.4f}, standard deviation {deviation_of_pixels:.4f}")
-if settings.dataset == "mnist" and len(whole_set) == 60_000:
+both = images.train, images.validation
+number = sum(map(len, both))
+mean_pixel = sum(part.sum() for part in both) / (784 * number * 255)
+# The mean of the squares less the square of the mean: `std()` would need 400 MB.
+mean_square = sum(np.square(part, dtype=np.uint16).sum() for part in both) / (784 * number * 255**2)
+deviation_of_pixels = np.sqrt(mean_square - mean_pixel**2)
+print(f"{number:,} training and validation images: mean pixel {mean_pixel:.4f}, standard deviation {deviation_of_pixels:.4f}")
+if settings.dataset == "mnist" and number == 60_000:
     print("expected: 0.1307 and 0.3081, by which many PyTorch tutorials normalise MNIST")
     assert abs(mean_pixel - 0.1307) < 0.0001, "the mean pixel of MNIST is known"
     assert abs(deviation_of_pixels - 0.3081) < 0.0001, "the standard deviation of MNIST's pixels is known"
@@ -207,16 +211,16 @@ if settings.dataset == "mnist" and len(whole_set) == 60_000:
 #
 # (A camera in low light suffers from a fifth kind, shot noise: the number of photons in a pixel is Poisson-distributed.)
 #
-# In NumPy each formula is one line, here at level 0.5:
+# In NumPy each formula is one line, here at level 0.5 and for 2,500<!--=len(some):,--> of the test images:
 
 # %%
-random = np.random.default_rng(settings.data_seed)
-normal, uniform = random.standard_normal(clean.shape, np.float32), random.random(clean.shape, np.float32)
+random, some = np.random.default_rng(settings.data_seed), clean[:2500]
+normal, uniform = random.standard_normal(some.shape, np.float32), random.random(some.shape, np.float32)
 by_formula = {
-    "gaussian": clean + 0.5 * normal,
-    "salt_and_pepper": np.where(uniform < 0.25, 0, np.where(uniform > 0.75, 1, clean)),
-    "masking": np.where(uniform < 0.5, 0, clean),
-    "speckle": clean + 0.5 * clean * normal,
+    "gaussian": some + 0.5 * normal,
+    "salt_and_pepper": np.where(uniform < 0.25, 0, np.where(uniform > 0.75, 1, some)),
+    "masking": np.where(uniform < 0.5, 0, some),
+    "speckle": some + 0.5 * some * normal,
 }
 
 # %% [markdown]
@@ -226,7 +230,7 @@ by_formula = {
 # %%
 comparison = []
 for kind, noisy_by_formula in by_formula.items():
-    changes = {"formula": noisy_by_formula - clean, "add_noise": add_noise(clean, kind, 0.5, seed=(0, 0), clip=False) - clean}
+    changes = {"formula": noisy_by_formula - some, "add_noise": add_noise(some, kind, 0.5, seed=(0, 0), clip=False) - some}
     summaries = {by: (change.mean(), change.std(), np.mean(change != 0)) for by, change in changes.items()}
     texts = {by: f"{round(float(mean), 3) + 0.0:.3f}, {deviation:.3f}, {share:.1%}" for by, (mean, deviation, share) in summaries.items()}
     comparison.append({"noise": kind, **{f"{by}: mean, standard deviation, pixels changed": text for by, text in texts.items()}})
@@ -278,7 +282,7 @@ plots.image_rows(gallery, "One test image, four kinds of noise, six levels (clip
 # level; the 2 shows faintly even at 1. Salt and pepper at 1 leaves random black and white pixels only, masking at 1 a black image.*
 
 # %%
-background = clean == 0
+background = some == 0
 still_black = {kind: np.mean(np.clip(noisy_by_formula[background], 0, 1) == 0) for kind, noisy_by_formula in by_formula.items()}
 print("black pixels that are still black at level 0.5, clipped:", {kind: f"{share:.1%}" for kind, share in still_black.items()})
 
@@ -333,7 +337,7 @@ print("black pixels that are still black at level 0.5, clipped:", {kind: f"{shar
 # %%
 lift, lift_table = {}, []
 for level in levels:
-    black = add_noise(clean, "gaussian", level, seed=(0, 2))[background]
+    black = add_noise(some, "gaussian", level, seed=(0, 2))[background]
     lift[level] = level * (norm.pdf(0) - norm.pdf(1 / level)) + norm.sf(1 / level)  # sf is 1 - the distribution function
     simple, exact, found = f"{level * norm.pdf(0):.4f}", f"{lift[level]:.4f}", f"{black.mean():.4f}"
     lift_table.append({"Gaussian level": f"{level:g}", "clipped at 0 only": simple, "exact": exact, "measured": found})
@@ -342,19 +346,19 @@ for level in levels:
 Markdown(markdown_table(lift_table))
 
 # %%
-unclipped = add_noise(clean, "gaussian", 0.5, seed=(0, 2), clip=False)
+unclipped = add_noise(some, "gaussian", 0.5, seed=(0, 2), clip=False)
 clipped = np.clip(unclipped, 0, 1)
-for name, where in {"black pixels": background, "white pixels": clean == 1, "all pixels": np.full(clean.shape, True)}.items():
-    print(f"{name}: mean {clean[where].mean():.3f} clean, {unclipped[where].mean():.3f} unclipped, {clipped[where].mean():.3f} clipped")
+for name, where in {"black pixels": background, "white pixels": some == 1, "all pixels": np.full(some.shape, True)}.items():
+    print(f"{name}: mean {some[where].mean():.3f} clean, {unclipped[where].mean():.3f} unclipped, {clipped[where].mean():.3f} clipped")
 
 # %% [markdown]
 # At level 0.5, black becomes 0.195<!--=lift[0.5]:.3f--> on average. The simple formula says 0.199<!--=0.5 * norm.pdf(0):.3f-->; the limit at 1
 # accounts for the small difference, and for a large one at level 1. White loses as much as black
-# gains<!--?abs(1 - clipped[clean == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean
-# rises from 0.13<!--=clean.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
+# gains<!--?abs(1 - clipped[some == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean
+# rises from 0.13<!--=some.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
 
 # %%
-plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipped": clipped}, "Pixels at Gaussian 0.5", "pixel value")
+plots.histograms({"clean": some, "noisy, not clipped": unclipped, "noisy, clipped": clipped}, "Pixels at Gaussian 0.5", "pixel value")
 
 # %% [markdown]
 # *The figure: three histograms of pixel values under each other, with common axes and a logarithmic scale for the shares. Clean pixels lie
@@ -385,7 +389,7 @@ plots.histograms({"clean": clean, "noisy, not clipped": unclipped, "noisy, clipp
 # %%
 noisy, clean = evaluation_pair(images.test, settings)
 spread = {}
-for name, damaged in {noise_text(settings): noisy, "masking, level 0.5": by_formula["masking"]}.items():
+for name, damaged in {noise_text(settings): noisy, "masking, level 0.5": add_noise(clean, "masking", 0.5, seed=(0, 0))}.items():
     errors = np.mean(np.square(np.clip(damaged, 0, 1) - clean), axis=(1, 2, 3))
     with np.errstate(divide="ignore"):  # an error of 0 is an infinite PSNR
         of_each, of_the_mean = -10 * np.log10(errors), -10 * np.log10(errors.mean())
@@ -416,7 +420,7 @@ start = metrics.measure(clean, noisy)
 ssim_with = {
     "itself": metrics.ssim(clean, clean),
     "the next test image": metrics.ssim(clean, np.roll(clean, 1, axis=0)),
-    "uniform random pixels": metrics.ssim(clean, uniform),
+    "uniform random pixels": metrics.ssim(some, uniform),
 }
 ssim_with = {name: float(np.mean(scores)) for name, scores in ssim_with.items()}
 print("SSIM of a clean image with", {name: f"{score:.3f}" for name, score in ssim_with.items()})
@@ -498,15 +502,20 @@ if settings.is_standard:
 # %%
 few = images.train[:2_000].astype(np.float32) / 255
 unseen_noisy, unseen = evaluation_pair(images.validation, settings, noise="gaussian", level=0.5)
-fit = {}
-for fresh in (False, True):
+
+
+def errors_after(fresh):
+    """The mean squared error of a linear filter on the pairs of ten epochs, to which it was fitted, and on validation images."""
     epochs_seen = [add_noise(few, "gaussian", 0.5, seed=(1, epoch if fresh else 0)) for epoch in range(10)]
     inputs, targets = np.concatenate(epochs_seen).reshape(-1, 784), np.tile(few.reshape(-1, 784), (10, 1))
     weights = np.linalg.solve(inputs.T @ inputs + np.eye(784, dtype=np.float32), inputs.T @ targets)
-    seen_error = np.mean(np.square(inputs @ weights - targets))
     unseen_error = np.mean(np.square(unseen_noisy.reshape(-1, 784) @ weights - unseen.reshape(-1, 784)))
-    fit["fresh" if fresh else "stored"] = seen_error, unseen_error
-    print(f"{'fresh' if fresh else 'stored'} noise: MSE {seen_error:.4f} on what it was fitted to, {unseen_error:.4f} on validation images")
+    return np.mean(np.square(inputs @ weights - targets)), unseen_error
+
+
+fit = {"stored": errors_after(fresh=False), "fresh": errors_after(fresh=True)}
+for way, (seen_error, unseen_error) in fit.items():
+    print(f"{way} noise: MSE {seen_error:.4f} on what it was fitted to, {unseen_error:.4f} on validation images")
 if settings.is_standard:
     assert fit["stored"][0] < fit["fresh"][0], "stored noise can be fitted more closely"
     assert fit["stored"][1] > fit["fresh"][1], "what was fitted to stored noise is worse on unseen images"

@@ -239,17 +239,22 @@ plots.training_curves(history, "DAE: loss by epoch", "nats per pixel") if histor
 # %%
 few = images.train if isinstance(images.train, np.ndarray) else as_array(images.train)
 few = few[:20_000]
-fixed_pairs = evaluation_pair(few, settings)
-by_noise = {}
-for way in ("fresh noise in every epoch", "one draw for all epochs"):
+
+
+def losses_with(fresh):
+    """Training loss and validation loss of a DAE whose 20,000 images had fresh noise in every epoch, or one draw for all."""
     set_up(settings)
     network = DAE(hidden_dim=settings.hidden_dim, latent_dim=settings.latent_dim)
     network.compile("adam", loss="binary_crossentropy", steps_per_execution=steps_at_once())
-    if way.startswith("fresh"):
+    fixed_pairs = evaluation_pair(few, settings)
+    if fresh:
         network.fit(training_pairs(batches(few, 32, settings.seed), settings), epochs=settings.epochs, shuffle=False, verbose=0)
     else:
         network.fit(*fixed_pairs, batch_size=32, epochs=settings.epochs, verbose=0)
-    by_noise[way] = [network.evaluate(*each, batch_size=500, verbose=0) for each in (fixed_pairs, validation)]
+    return [network.evaluate(*each, batch_size=500, verbose=0) for each in (fixed_pairs, validation)]
+
+
+by_noise = {"fresh noise in every epoch": losses_with(fresh=True), "one draw for all epochs": losses_with(fresh=False)}
 if settings.is_standard:
     gaps = [on_validation - on_training for on_training, on_validation in by_noise.values()]
     assert gaps[0] < gaps[1], "fresh noise should leave the smaller gap between training and validation"
@@ -508,15 +513,20 @@ Markdown(
 #
 # </details>
 
+
 # %%
-flat = clean.reshape(len(clean), -1)
-centred = flat - flat.mean(axis=0)
+def by_pca(batch, size):
+    """Images (n, 28, 28, 1) as their first principal components leave them: a linear code of that size, fitted to these very images."""
+    flat = batch.reshape(len(batch), -1)
+    mean = flat.mean(axis=0)
+    components = np.linalg.eigh((flat - mean).T @ (flat - mean))[1][:, -size:]
+    return ((flat - mean) @ components @ components.T + mean).reshape(batch.shape)
+
+
 size = min(model.latent_dim, 784)
-components = np.linalg.eigh(centred.T @ centred)[1][:, -size:]
-projected = (centred @ components @ components.T + flat.mean(axis=0)).reshape(clean.shape)
 linear_code = LinearFilter(stored_pairs(as_array(images.train), settings), rank=size)
 rivals = {
-    "PCA of clean test images": metrics.measure(clean, projected),
+    "PCA of clean test images": metrics.measure(clean, by_pca(clean, size)),
     "reduced-rank regression": metrics.measure(clean, linear_code(noisy)),
     "DAE": scores,
 }
@@ -684,7 +694,7 @@ Markdown(
 
 # %%
 brightnesses = np.arange(256, dtype="float32") / 255
-many = np.repeat(brightnesses[None, :], 40_000, axis=0)
+many = np.repeat(brightnesses[None, :], 10_000, axis=0)
 lifted = add_noise(many, short.noise, short.noise_level, (short.seed, 7), clip=True).mean(axis=0, dtype="float64")  # m, for each brightness
 del many
 answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))

@@ -719,7 +719,9 @@ plots.image_sheet(plain.generate(100, seed=1).numpy(), "100 samples from the pri
 set_up(settings)
 classifier = digit_classifier(steps_at_once())
 training_images = as_array(images.train)
-classifier.fit(training_images.astype(np.float32) / 255, images.train_labels, batch_size=128, epochs=min(settings.epochs, 5), verbose=0)
+labelled = tf.data.Dataset.from_tensor_slices((training_images, images.train_labels)).shuffle(10_000, seed=settings.seed).batch(128)
+labelled = labelled.map(lambda batch, digits: (tf.cast(batch, tf.float32) / 255, digits))  # floats for one batch at a time, to save memory
+classifier.fit(labelled, epochs=min(settings.epochs, 5), verbose=0)
 judge = keras.Model(classifier.inputs, [classifier.get_layer("features").output, classifier.outputs[0]])
 
 
@@ -748,14 +750,14 @@ def quality(batch):
     return distance, 100 * np.mean(answers.max(axis=1) > 0.9)
 
 
-pixels = random.normal(explained.mean(), explained.std(), explained.shape).clip(0, 1).astype(np.float32)
-competitors = {"test images": explained, "training images: the floor": evaluation_pair(training_images[:count], plain_settings)[1]}
-competitors |= {name: vae.generate(count, seed=settings.seed).numpy() for name, vae in {"plain VAE": plain, **denoising}.items()}
-competitors |= {
-    f"plain VAE, {short.epochs} epochs, KL weight {weight:g}": short_models[weight].generate(count, seed=settings.seed).numpy()
-    for weight in weights[:2]
+generators = {"plain VAE": plain, **denoising}
+generators |= {f"plain VAE, {short.epochs} epochs, KL weight {weight:g}": short_models[weight] for weight in weights[:2]}
+qualities = {
+    "test images": quality(explained),
+    "training images: the floor": quality(evaluation_pair(training_images[:count], plain_settings)[1]),
+    **{name: quality(vae.generate(count, seed=settings.seed).numpy()) for name, vae in generators.items()},
+    "clipped Gaussian noise": quality(random.normal(explained.mean(), explained.std(), explained.shape).clip(0, 1)),
 }
-qualities = {name: quality(batch) for name, batch in (competitors | {"clipped Gaussian noise": pixels}).items()}
 table = [{"images": name, "Fréchet distance": f"{abs(d):.2f}", "confident (%)": f"{c:.1f}"} for name, (d, c) in qualities.items()]
 display(Markdown(markdown_table(table)))
 if settings.is_standard:

@@ -529,8 +529,8 @@ def psnr_of(result):
 linear_psnr = {
     "mean of the training images": psnr_of(np.broadcast_to(mean_image, flat_noisy.shape)),
     f"PCA of the noisy image, {size} dimensions": psnr_of((flat_noisy - linear_filter.noisy_mean) @ projection + mean_image),
-    f"best linear code of {size}": psnr_of(LinearFilter(stored_pairs(images.train, settings), rank=size)(noisy)),
-    "own 9 x 9 weights for each place": psnr_of(LinearFilter(stored_pairs(images.train, settings), window=9)(noisy)),
+    f"best linear code of {size}": psnr_of(LinearFilter(linear_filter.moments, rank=size)(noisy)),
+    "own 9 x 9 weights for each place": psnr_of(LinearFilter(linear_filter.moments, window=9)(noisy)),
     "one learned 9 x 9 kernel": psnr_of(np.asarray(keras.ops.conv(noisy, kernel, padding="same")) + constant),
     "linear filter": psnr_of(restored["linear filter"]),
     f"PCA of the clean image, {size} dimensions": psnr_of((flat_clean - mean_image) @ projection + mean_image),
@@ -934,6 +934,8 @@ psnr_by_level = {name: [] for name in [*by_level, "linear filter, refitted"]}
 for level in levels:
     noisy_at_level, _ = evaluation_pair(images.test, settings, swept_noise, level)
     refitted = LinearFilter(stored_pairs(images.train, settings, swept_noise, level))
+    if level == levels[0]:
+        moments_at_lowest = refitted.moments
     for name, method in {**by_level, "linear filter, refitted": refitted}.items():
         psnr_by_level[name].append(float(metrics.psnr(clean, method(noisy_at_level)).mean()))
 
@@ -974,7 +976,7 @@ show_table(
 lowest, noisy_at_lowest = levels[0], evaluation_pair(images.test, settings, swept_noise, levels[0])[0]
 few_at_lowest, _ = next(stored_pairs(images.train[:500], settings, swept_noise, lowest))
 _, retuned = baselines.tuned(baselines.non_local_means, few_at_lowest, few_clean)
-coded_filter = LinearFilter(stored_pairs(images.train, settings, swept_noise, lowest), rank=size)
+coded_filter = LinearFilter(moments_at_lowest, rank=size)
 at_lowest = {
     "linear filter, refitted": psnr_by_level["linear filter, refitted"][0],
     f"linear filter, refitted, with a code of {size}": coded_filter(noisy_at_lowest),

@@ -242,6 +242,14 @@ def test_pairs_may_come_in_parts(small_problem, sizes, choice):
     assert np.allclose(parts(small_problem[0]), whole(small_problem[0]), atol=1e-10)
 
 
+@pytest.mark.parametrize("choice", [{}, {"rank": 5}, {"window": 3}, {"ridge": 0.1}])
+def test_a_second_filter_of_the_same_pairs_needs_their_moments_alone(small_problem, choice):
+    first = LinearFilter(iter([small_problem]), rank=2)
+    second, anew = LinearFilter(first.moments, **choice), LinearFilter([small_problem], **choice)
+    assert np.array_equal(second.matrix, anew.matrix)
+    assert np.array_equal(second(small_problem[0]), anew(small_problem[0]))
+
+
 def test_a_mean_far_from_zero_costs_no_digits(small_problem):
     noisy, clean = small_problem
     moved = LinearFilter([(noisy + 1e6, clean)], ridge=0)(noisy + 1e6)

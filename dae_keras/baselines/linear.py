@@ -5,6 +5,38 @@ import math
 import numpy as np
 
 
+class Moments:
+    """Means and covariances of pairs: all that least squares needs to know of them, for one filter or for several.
+
+    Args:
+        pairs: an iterable of (noisy, clean), as `noise.stored_pairs` makes it: float arrays (n, ...). It is gone through once, and no
+            more than one pair is in memory.
+
+    Attributes:
+        noisy_mean, clean_mean: arrays (pixels,).
+        covariance: of the noisy pixels, float64 (noisy pixels, noisy pixels).
+        cross: of noisy with clean pixels, float64 (noisy pixels, clean pixels).
+        shape: of one clean image.
+    """
+
+    def __init__(self, pairs):
+        count = total = products = 0
+        for noisy, clean in pairs:
+            both = np.hstack([noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)])
+            if not count:
+                self.shape, size = clean.shape[1:], math.prod(noisy.shape[1:])
+                # Sums of products about a point near the mean: about 0 they would be nearly equal to the mean's own, and lose digits.
+                origin = both.mean(axis=0)
+            both -= origin
+            count += len(both)
+            total = total + both.sum(axis=0, dtype=np.float64)
+            products = products + (both[:, :size].T @ both).astype(np.float64)
+        shift = total / count
+        self.noisy_mean, self.clean_mean = np.split((origin + shift).astype(origin.dtype), [size])
+        covariances = products / count - np.outer(shift[:size], shift)
+        self.covariance, self.cross = covariances[:, :size], covariances[:, size:]
+
+
 class LinearFilter:
     """Least squares from noisy to clean images: each clean pixel as a weighted sum of all 784 noisy ones and a constant.
 
@@ -16,30 +48,18 @@ class LinearFilter:
     directions.
 
     Args:
-        pairs: an iterable of (noisy, clean), as `noise.stored_pairs` makes it: float arrays (n, 28, 28, 1), training images only. It is
-            gone through once, and no more than one pair is in memory. Or any (n, ...), such as neighbourhoods and one pixel of each.
+        pairs: an iterable of (noisy, clean), as `noise.stored_pairs` makes it: float arrays (n, 28, 28, 1), training images only. Or any
+            (n, ...), such as neighbourhoods and one pixel of each. Or the `moments` of another filter, which has gone through them already.
         ridge: added to the diagonal of the noisy pixels' covariance.
         rank: size of the code between encoder and decoder, 1 to 784; None for no code.
         window: each pixel is a weighted sum of the `window` x `window` pixels around it alone, with weights of its own; odd. None: of all.
     """
 
     def __init__(self, pairs, ridge=1e-3, rank=None, window=None):
-        count = total = products = 0
-        for noisy, clean in pairs:
-            both = np.hstack([noisy.reshape(len(noisy), -1), clean.reshape(len(clean), -1)])
-            if not count:
-                self.shape, size = clean.shape[1:], math.prod(noisy.shape[1:])
-                _check_sizes(rank, window, both.shape[1] - size)
-                # Sums of products about a point near the mean: about 0 they would be nearly equal to the mean's own, and lose digits.
-                origin = both.mean(axis=0)
-            both -= origin
-            count += len(both)
-            total = total + both.sum(axis=0, dtype=np.float64)
-            products = products + (both[:, :size].T @ both).astype(np.float64)
-        shift = total / count
-        self.noisy_mean, self.clean_mean = np.split((origin + shift).astype(origin.dtype), [size])
-        covariances = products / count - np.outer(shift[:size], shift)
-        covariance, cross = covariances[:, :size] + ridge * np.eye(size), covariances[:, size:]
+        self.moments = pairs if isinstance(pairs, Moments) else Moments(pairs)
+        self.shape, self.noisy_mean, self.clean_mean = self.moments.shape, self.moments.noisy_mean, self.moments.clean_mean
+        _check_sizes(rank, window, self.clean_mean.size)
+        covariance, cross = self.moments.covariance + ridge * np.eye(self.noisy_mean.size), self.moments.cross
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
         self.rank, self.window = rank, window
         if rank is not None:
@@ -57,8 +77,9 @@ class LinearFilter:
 
     def __call__(self, noisy):
         """Restore images (n, 28, 28, 1); such images come back, clipped to [0, 1]."""
-        flat = noisy.reshape(len(noisy), -1) - self.noisy_mean
-        return np.clip(flat @ self.matrix + self.clean_mean, 0, 1).reshape(len(noisy), *self.shape)
+        restored = (noisy.reshape(len(noisy), -1) - self.noisy_mean) @ self.matrix
+        restored += self.clean_mean
+        return np.clip(restored, 0, 1, out=restored).reshape(len(noisy), *self.shape)
 
 
 def _check_sizes(rank, window, pixels):
