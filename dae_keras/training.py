@@ -50,6 +50,7 @@ def set_up(settings, convolutions=False):
     Raises:
         TrainingError: no such GPU, or another device is already in use in this Python process, or the images cannot be shared evenly.
     """
+    gc.collect()  # what is left of an earlier training holds a copy of its images until then
     gpus = _choose_gpus(settings.device)
     _choose_threads()
     devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
@@ -201,7 +202,6 @@ def train(model, pairs, validation, settings, name=None):
 
 
 def _train_anew(model, pairs, validation, settings, name, checkpoint):
-    gc.collect()  # what is left of an earlier training holds a copy of the images until then
     logs = settings.run_path / "logs" / name
     shutil.rmtree(logs, ignore_errors=True)  # TensorBoard would draw the earlier training into the same curve.
     logs.mkdir(parents=True)

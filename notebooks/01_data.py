@@ -211,7 +211,7 @@ if settings.dataset == "mnist" and number == 60_000:
 #
 # (A camera in low light suffers from a fifth kind, shot noise: the number of photons in a pixel is Poisson-distributed.)
 #
-# In NumPy each formula is one line, here at level 0.5 and for 2,500<!--=len(some):,--> of the test images:
+# In NumPy each formula is one line, here at level 0.5 and for 2,500<!--=len(some):,.0f--> of the test images:
 
 # %%
 random, some = np.random.default_rng(settings.data_seed), clean[:2500]

@@ -197,8 +197,7 @@ assert plain.count_params() == expected, "a dense layer from a to b has a * b we
 
 # %%
 plain.compile(optimizer=keras.optimizers.Adam(1e-3), loss="binary_crossentropy")
-taste = evaluation_pair(as_array(images.train, 5_000), settings)
-plain.fit(*taste, batch_size=32, epochs=1, verbose=0)
+plain.fit(*evaluation_pair(as_array(images.train, 5_000), settings), batch_size=32, epochs=1, verbose=0)
 print(f"after one pass over 5,000 images: PSNR {metrics.measure(clean, plain.predict(noisy, batch_size=1000, verbose=0))['psnr']:.1f} dB")
 
 # %% [markdown]
@@ -384,7 +383,7 @@ plots.lines(levels, by_level, "Three trainings of one network, tested at several
 # %%
 own, mild, blind = (np.array(curve) for curve in by_level.values())
 home, away = levels.index(usual.noise_level), levels.index(mild_level)
-noisy_shown = evaluation_pair(images.test, usual)[0][shown]
+noisy_shown = evaluation_pair(images.test, usual)[0][shown].copy()  # ten images; without the copy they would keep all in memory
 pictures = {name: network.predict(noisy_shown, verbose=0) for name, network in networks.items()}
 pictures = {"original": clean[shown], "noisy": noisy_shown, **pictures}
 print(f"tested at {usual.noise_level:g}, training at {mild_level:g} costs {own[home] - mild[home]:.2f} dB")
@@ -669,9 +668,9 @@ five = {  # targets, clip, loss
     "clipped, noisy targets": ("noisy", True, "mean_squared_error"),
     "clipped, noisy targets, absolute error": ("noisy", True, "mean_absolute_error"),
 }
-taught, without_clean = {}, {}
+judged_on, taught, without_clean = images.validation[:2000], {}, {}
 for name, (targets, clip, loss) in five.items():
-    seen, true = evaluation_pair(images.validation, replace(short, clip=clip))
+    seen, true = evaluation_pair(judged_on, replace(short, clip=clip))
     taught[name] = trained_on(targets, clip, loss).predict(seen, batch_size=1000, verbose=0).astype(np.float32)
     without_clean[name] = {"psnr": float(metrics.psnr(true, taught[name]).mean()), "black": float(taught[name][true == 0].mean())}
 Markdown(
@@ -700,7 +699,7 @@ del many
 answer, twin = (taught[f"clipped, {targets} targets"] for targets in ("noisy", "clean"))
 predicted_black = float(np.interp(twin, brightnesses, lifted)[true == 0].mean())
 against_lifted, twin_lifted = (
-    float(metrics.psnr(lifted[images.validation], each).mean()) for each in (answer, np.interp(twin, brightnesses, lifted))
+    float(metrics.psnr(lifted[judged_on], each).mean()) for each in (answer, np.interp(twin, brightnesses, lifted))
 )
 undone = np.interp(answer, lifted, brightnesses)
 without_lift = float(metrics.psnr(true, undone).mean())
@@ -710,8 +709,8 @@ print(
 )
 if settings.is_standard:
     assert abs(answer[true == 0].mean() - predicted_black) < 0.02, "with clipped noisy targets, the network should learn the lifted mean"
-lesson_rows = {"original": true, **taught, "the lift undone": undone}
-plots.image_rows({name: batch[:8] for name, batch in lesson_rows.items()}, "Learned from clean and from noisy targets")
+lesson_rows = {name: batch[:8] for name, batch in {"original": true, **taught, "the lift undone": undone}.items()}
+plots.image_rows(lesson_rows, "Learned from clean and from noisy targets")
 
 # %% [markdown]
 # *The figure: eight validation images, what the five networks made of their noisy versions, and the fourth one's answers with the lift

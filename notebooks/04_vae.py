@@ -412,12 +412,20 @@ for name, unit, low, high in (("psnr", "dB", 17.9, 18.6), ("ssim", "", 0.74, 0.8
 
 # %%
 z_mean, z_log_var = model.encoder.predict(noisy, batch_size=1000, verbose=0)
-random, average = np.random.default_rng(settings.seed), np.zeros_like(clean)
-for _ in range(50):
+random = np.random.default_rng(settings.seed)
+
+
+def decoded_sample():
+    """What the decoder makes of one sample of each image's code."""
     z = z_mean + np.exp(0.5 * z_log_var) * random.normal(size=z_mean.shape).astype("float32")
-    one_sample = model.decoder.predict(z, batch_size=1000, verbose=0)
-    average += one_sample / 50
-ways = {"decoded mean": restored, "one decoded sample": one_sample, "mean of 50 decoded samples": average}
+    return model.decoder.predict(z, batch_size=1000, verbose=0)
+
+
+ways = {
+    "decoded mean": restored,
+    "one decoded sample": decoded_sample(),
+    "mean of 50 decoded samples": sum(decoded_sample() / 50 for _ in range(50)),
+}
 errors = {way: float(metrics.mse(clean, result).mean()) for way, result in ways.items()}
 ways_psnr = {way: float(metrics.psnr(clean, result).mean()) for way, result in ways.items()}
 Markdown(markdown_table([{"way": way, "MSE": f"{errors[way]:.4f}", "PSNR (dB)": f"{ways_psnr[way]:.2f}"} for way in ways]))

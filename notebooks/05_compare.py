@@ -165,7 +165,7 @@ methods = {
     "noisy input": lambda batch: batch,
     "3 x 3 median": median,
     "linear filter": linear_filter,
-    **{name: partial(model.predict, batch_size=1000, verbose=0) for name, model in models.items()},
+    **{name: partial(model.predict, batch_size=500, verbose=0) for name, model in models.items()},
 }
 restored, predict_seconds = {}, {}
 for name, method in methods.items():
@@ -829,7 +829,7 @@ def trained_reader(epochs, noise_level):
 
 def read_correctly(classifier, batch):
     """Whether a classifier reads each test image as the digit it shows."""
-    return classifier.predict(batch, batch_size=1000, verbose=0).argmax(axis=1) == images.test_labels
+    return classifier.predict(batch, batch_size=500, verbose=0).argmax(axis=1) == images.test_labels
 
 
 reader, noisy_reader = trained_reader(5, 0), trained_reader(10, settings.noise_level)
@@ -1286,13 +1286,13 @@ plots.image_rows({"test images": clean[:10]} | drawn, "Drawn by hand and by two 
 
 # %%
 features = keras.Model(reader.inputs, reader.get_layer("features").output)
-test_features = features.predict(clean, batch_size=1000, verbose=0)
+test_features = features.predict(clean, batch_size=500, verbose=0)
 
 
 def judged(batch):
     """Fréchet distance of images to the test images, and the share (%) of images of which the classifier is 90 % sure."""
-    certainty = keras.ops.convert_to_numpy(keras.ops.softmax(reader.predict(batch, batch_size=1000, verbose=0))).max(axis=1)
-    return frechet_distance(features.predict(batch, batch_size=1000, verbose=0), test_features), 100 * np.mean(certainty > 0.9)
+    certainty = keras.ops.convert_to_numpy(keras.ops.softmax(reader.predict(batch, batch_size=500, verbose=0))).max(axis=1)
+    return frechet_distance(features.predict(batch, batch_size=500, verbose=0), test_features), 100 * np.mean(certainty > 0.9)
 
 
 samples_each = min(2_000, len(clean))
