@@ -16,6 +16,6 @@ def in_halves(function, images):
     """
     if tf.config.list_logical_devices("GPU"):
         return function(images)
-    count = tf.shape(images)[0]
+    count = images.shape[0] or tf.shape(images)[0]
     even = tf.concat([images, images[: count % 2]], axis=0)  # a single image has no two halves
     return tf.concat([function(half) for half in tf.split(even, 2)], axis=0)[:count]
