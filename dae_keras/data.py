@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import time
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ def load(settings) -> Data:
     With cache = memory everything is in memory, 55 MB at full size. With disk or none the training images are the same ones, but a
     `tf.data.Dataset` of known length, in the order of the prepared records, whose labels are in that order too; validation and test images
     are in memory as ever. The Dataset decodes the records anew in every epoch (none), or reads back what `load` decoded once into
-    `data_dir/cache` (disk).
+    `data_dir/cache` (disk). No array can be written into: change a copy.
 
     Args:
         settings: its dataset, data_dir, data_seed, binarisation, cache and the three counts.
@@ -131,7 +132,10 @@ def _arrays(settings, part, rows):
     """The images and labels of the given records, in the order given, as arrays."""
     chunks = zip(*_chunks(settings, part, rows).as_numpy_iterator(), strict=True)
     place = np.argsort(np.argsort(rows))  # of each row among the sorted ones, which is how the records come
-    return tuple(np.concatenate(each)[place] for each in chunks)
+    arrays = tuple(np.concatenate(each)[place] for each in chunks)
+    for array in arrays:
+        array.flags.writeable = False  # `batches` relies on it
+    return arrays
 
 
 def _stream(settings, rows):
@@ -227,9 +231,25 @@ def batches(images, batch_size, seed):
     """
     if isinstance(images, tf.data.Dataset):
         return images.shuffle(WINDOW, seed=seed).batch(batch_size)
-    images = tf.constant(images)
+    images = _in_tensorflow(images)
     indices = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=seed).batch(batch_size)
     return indices.map(lambda rows: tf.gather(images, rows), num_parallel_calls=2, deterministic=True)
+
+
+_TENSORS = {}  # id of an array: the tensor of the same images, as long as there is the array
+
+
+def _in_tensorflow(images):
+    """A tensor of an array's images, which TensorFlow must copy: of images that nobody can change, once for all trainings."""
+    owner = images
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if owner.flags.writeable:
+        return tf.constant(images)
+    if id(images) not in _TENSORS:
+        _TENSORS[id(images)] = tf.constant(images)
+        weakref.finalize(images, _TENSORS.pop, id(images), None)
+    return _TENSORS[id(images)]
 
 
 def without_autotuning(dataset, threads=0):

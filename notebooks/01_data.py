@@ -365,7 +365,6 @@ plots.histograms({"clean": some, "noisy, not clipped": unclipped, "noisy, clippe
 # between 0 and 1, with a tall peak at 0, a lower one near 1, and few between. Without clipping, noise spreads them into a single bell from
 # about −2.5 to 3.3, centred near 0, whose right side is a broad shoulder: the white pixels do not make a peak of their own. With clipping
 # all lie between 0 and 1 again, with the highest bar at 0 and a smaller peak at 1, and the dashed line of the mean is further right.*
-# *The bar drawn from 1.0 to 1.1 stands for the pixels that are exactly 1.*
 #
 # Noise that is clipped is not zero on average: it lifts the background. A filter that averages neighbours removes the randomness but not
 # the lift (exercise 4). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.

@@ -32,7 +32,7 @@
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read, about
-# 90<!--=minutes_to_solve("03_dcae")--> for the exercises (an estimate: no class has been timed). On two CPU cores each of the three trainings took about 4<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
+# 90<!--=minutes_to_solve("03_dcae")--> for the exercises (an estimate: no class has been timed). On two CPU cores each of the three trainings took about 3<!--=max(sum(each["seconds"]) for each in (history, skip_history, inventor_history)) / 60:.0f--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -233,7 +233,7 @@ Markdown(markdown_table(layer_table))
 #
 # <details><summary>C. The DCAE loses a little, and stays ahead: it is the stronger network</summary>
 #
-# No. Its strength is what it assumes. It is down by 3.5<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB, and behind
+# No. Its strength is what it assumes. It is down by 3.4<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB, and behind
 # the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->.
 #
 # </details>
@@ -271,7 +271,7 @@ if settings.is_standard:
 Markdown(markdown_table([{"PSNR (dB)": name, **{case: f"{short[name, case]:.2f}" for case in orders}} for name in ("DAE", "DCAE")]))
 
 # %% [markdown]
-# The DAE does not notice. The DCAE loses **3.5<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB**, and falls below the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->. It still has all its layers and
+# The DAE does not notice. The DCAE loses **3.4<!--=short["DCAE", "as they are"] - short["DCAE", "shuffled"]:.1f--> dB**, and falls below the DAE<!--?short["DCAE", "shuffled"] < short["DAE", "shuffled"] - 1-->. It still has all its layers and
 # weights; the shuffling took away nothing but the neighbourhoods. They are what a convolution knows about images, and
 # what a dense layer has to find out.
 #
@@ -362,8 +362,8 @@ header = ["PSNR (dB)", "code of 20", "code of 128", "gain by the code"]
 Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]))
 
 # %% [markdown]
-# The whole gain is **2.17<!--=whole_gain:.2f--> dB**. Lengthen the code first, and it brings 1.01<!--=by_code["DAE"]:.2f--> dB; the convolutions then bring 1.16<!--=by_convolutions[1]:.2f-->. Put
-# in the convolutions first, and they bring 1.42<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.75<!--=by_code["DCAE"]:.2f-->. Neither order is the right one,
+# The whole gain is **2.17<!--=whole_gain:.2f--> dB**. Lengthen the code first, and it brings 1.01<!--=by_code["DAE"]:.2f--> dB; the convolutions then bring 1.15<!--=by_convolutions[1]:.2f-->. Put
+# in the convolutions first, and they bring 1.42<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.74<!--=by_code["DCAE"]:.2f-->. Neither order is the right one,
 # but in both the convolutions bring more than half<!--?min(by_convolutions) > whole_gain / 2--> of it, and the code at least a third<!--?by_code["DCAE"] > 0.325 * whole_gain-->.
 #
 # These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
@@ -417,7 +417,7 @@ Markdown(markdown_table([{"distance": stage, "untrained": f"{a:.2f}", "trained":
 # %% [markdown]
 # In pixels, two noisy versions of one digit are nearly as far apart<!--?apart["pixels"][1] > 0.8--> as two different digits, and random weights do
 # not change that<!--?apart["code"][0] > 0.8-->. In the trained encoder the ratio falls from stage to stage<!--?apart["pixels"][1] > apart["14 × 14 maps"][1] > apart["7 × 7 maps"][1] > apart["code"][1]-->: a good part of the noise is gone before
-# the decoder begins. But not all of it: even in the code the ratio is 0.36<!--=apart["code"][1]:.2f-->.
+# the decoder begins. But not all of it: even in the code the ratio is 0.35<!--=apart["code"][1]:.2f-->.
 #
 # ## Around the code
 #
@@ -474,7 +474,7 @@ print(f"DCAE: PSNR {scores['psnr']:.3f}, SSIM {scores['ssim']:.3f}")
 report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.91)})
 
 # %% [markdown]
-# They add **0.33<!--=skip_scores["psnr"] - scores["psnr"]:.2f--> dB**. Notebook 5 shows what a wider network of this kind gains by a longer training.
+# They add **0.34<!--=skip_scores["psnr"] - scores["psnr"]:.2f--> dB**. Notebook 5 shows what a wider network of this kind gains by a longer training.
 #
 # ## Which path the information takes
 #
@@ -540,7 +540,7 @@ plots.image_rows(pictures, "The DCAE with skips: paths taken away or exchanged")
 # there are only dim blots. In the last row each picture but the first shows mostly the digit to its left, whose
 # 14 × 14 maps it was given, with traces of its own.*
 #
-# Without the 14 × 14 maps 5.9<!--=whole - path_psnr["14 × 14 maps"]["zero"]:.1f--> dB are gone, without the 7 × 7 maps 1.1<!--=whole - path_psnr["7 × 7 maps"]["zero"]:.1f-->, without the code 0.9<!--=whole - path_psnr["code"]["zero"]:.1f-->. With exchanged 14 × 14
+# Without the 14 × 14 maps 5.8<!--=whole - path_psnr["14 × 14 maps"]["zero"]:.1f--> dB are gone, without the 7 × 7 maps 1.1<!--=whole - path_psnr["7 × 7 maps"]["zero"]:.1f-->, without the code 0.9<!--=whole - path_psnr["code"]["zero"]:.1f-->. With exchanged 14 × 14
 # maps the decoder draws the other image<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2-->; with an exchanged code it goes on drawing the right one<!--?path_psnr["code"]["exchanged"] > path_psnr["code"]["exchanged, against the other"] + 5-->. So most of the
 # information goes by the 14 × 14 maps, and the code by itself gives a dim blot. One caveat: this network was trained
 # with all three paths. What it could learn without one of them, only a new training would tell.
@@ -616,7 +616,7 @@ lines = [{"PSNR (dB)": name} | {header[shift]: f"{score:.2f}" for shift, score i
 Markdown(markdown_table(lines))
 
 # %% [markdown]
-# Moved by 4 pixels, the DCAE loses least, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 5.8<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f--> dB, although its maps follow such
+# Moved by 4 pixels, the DCAE loses least, and the network with skips most<!--?shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4] > shift_psnr["DAE"][0] - shift_psnr["DAE"][4] > shift_psnr["DCAE"][0] - shift_psnr["DCAE"][4]-->, 6.3<!--=shift_psnr["DCAE with skips"][0] - shift_psnr["DCAE with skips"][4]:.1f--> dB, although its maps follow such
 # a shift. Is it its code that fails? Take the code away, and see:
 
 # %%
@@ -630,7 +630,7 @@ for shift in (0, 4):
         print(f"moved by {shift} px, {case}: PSNR {shifted_psnr[case, shift]:.2f} dB")
 
 # %% [markdown]
-# It is. Without its code the network loses 0.3<!--=shifted_psnr["code set to zero", 0] - shifted_psnr["code set to zero", 4]:.1f--> dB by the shift, with it 5.8<!--=shifted_psnr["with its code", 0] - shifted_psnr["with its code", 4]:.1f-->. MNIST's digits are centred, so the dense
+# It is. Without its code the network loses 0.3<!--=shifted_psnr["code set to zero", 0] - shifted_psnr["code set to zero", 4]:.1f--> dB by the shift, with it 6.3<!--=shifted_psnr["with its code", 0] - shifted_psnr["with its code", 4]:.1f-->. MNIST's digits are centred, so the dense
 # layers have met them in one place only, and what they tell the decoder about a digit elsewhere is wrong. Translation
 # is built in locally, in the convolutions; a network with a dense code as a whole has to learn it.
 #
@@ -751,7 +751,7 @@ if trained_here:
 Markdown(markdown_table([{"PSNR (dB)": name} | {kind: f"{psnr:.2f}" for kind, psnr in found.items()} for name, found in by_kind.items()]))
 
 # %% [markdown]
-# Even on unclipped noise, which only the new network has met, the specialist for one level is ahead, by 0.67<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. That is the price
+# Even on unclipped noise, which only the new network has met, the specialist for one level is ahead, by 0.66<!--=float(np.subtract(*(found[noise_text(all_levels)] for found in by_kind.values()))):.2f--> dB. That is the price
 # of all changes together: all levels, the scaling, and batches of 128, which make a quarter of the steps. On clipped noise the new network is lost<!--?by_kind["DCAE at all levels"][noise_text(settings)] < by_kind["DCAE with skips"][noise_text(settings)] - 5-->: it has never met noise that lifts the background, lowers the contrast and is cut off at black and white.
 #
 # Now give it pure noise, of the highest level. **Predict before you run:** what will its first answer look like?
@@ -968,7 +968,7 @@ check("walked", walked)
 #    reordered. Both networks should therefore do about as well as before; what differs is the luck of the first
 #    weights. It is the neighbourhoods that count, not the order as such.
 # 8. Each moved copy is restored worse (see the table of shifts)<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
-#    their mean gains 0.08<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=500, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
+#    their mean gains 0.09<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=500, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
 #
 # ```python
 # from functools import partial
@@ -979,7 +979,7 @@ check("walked", walked)
 # ```
 #
 # 9. The validation images lose 0.26<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> dB (20.78<!--=value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> in place of 21.04<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults"):.2f-->). The network has 157,121<!--=int(value("exercises", "weights", model="DCAE", variant="filters = 16"))--> weights in place of
-#    318,833<!--=int(value("exercises", "weights", model="DCAE", variant="defaults"))-->, and trained for 1.4<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes in place of 3.5<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.1f-->, on a machine that was busy with other work: time it on
+#    318,833<!--=int(value("exercises", "weights", model="DCAE", variant="defaults"))-->, and trained for 1.4<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes in place of 2.2<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.1f-->, on a machine that was busy with other work: time it on
 #    yours.
 # 10. Nearly: the validation images lose 0.05<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64"):.2f--> dB. From 64 down to 20 they lose another 0.70<!--=value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 20"):.2f-->: the longer the code, the
 #     less each further value brings.

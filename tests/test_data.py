@@ -861,6 +861,50 @@ def test_batches_have_a_known_number_and_a_smaller_last_one(numbered_images):
     assert dataset.element_spec.shape.as_list() == [None, 28, 28, 1]
 
 
+def pixels_of(batches):
+    return np.concatenate([batch.numpy() for batch in batches])
+
+
+def test_images_that_nobody_can_change_are_copied_once_and_others_each_time(random_generator, monkeypatch):
+    copied, constant = [], tf.constant
+    monkeypatch.setattr(data.tf, "constant", lambda value, *rest: copied.append(len(value)) or constant(value, *rest))
+    images = random_generator.integers(0, 200, (7, 28, 28, 1), np.uint8)
+    for writeable, copies in ((True, 2), (False, 1)):
+        images.flags.writeable = writeable
+        before = len(copied)
+        first, second = (data.batches(images, 2, seed=0) for _ in range(2))
+        assert len(copied) - before == copies
+        assert sorted(pixels_of(first).ravel()) == sorted(pixels_of(second).ravel()) == sorted(images.ravel())
+    images.flags.writeable = True
+    images += 1
+    assert sorted(pixels_of(data.batches(images, 2, seed=0)).ravel()) == sorted(images.ravel())
+
+
+def test_a_view_through_which_its_owner_shows_may_change(random_generator):
+    images = random_generator.integers(0, 200, (4, 28, 28, 1), np.uint8)
+    view = images[:2]
+    view.flags.writeable = False
+    data.batches(view, 2, seed=0)
+    images += 1
+    assert sorted(pixels_of(data.batches(view, 2, seed=0)).ravel()) == sorted(view.ravel())
+
+
+def test_a_tensor_goes_with_its_array():
+    images = np.zeros((4, 28, 28, 1), np.uint8)
+    images.flags.writeable = False
+    data.batches(images, 2, seed=0)
+    key = id(images)
+    assert key in data._TENSORS
+    del images
+    assert key not in data._TENSORS
+
+
+def test_what_was_loaded_cannot_be_written_into(load):
+    images = load()
+    with pytest.raises(ValueError, match="read-only"):
+        images.train[0] = 0
+
+
 def test_batches_hold_whole_images(random_generator):
     images = random_generator.integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
     seen = np.concatenate(list(data.batches(images, 7, seed=3).as_numpy_iterator()))
