@@ -647,8 +647,8 @@ check("blurred", blurred)
 # %% [markdown]
 # ### Questions
 #
-# 5. **A lazy denoiser.** Return a black image whatever the input is, and measure it with your `psnr` on `clean`: you should get
-#    9.73<!--=metrics.measure(clean, np.zeros_like(clean))["psnr"]:.2f--> dB. Is that better than doing nothing? What does the comparison say
+# 5. **A lazy denoiser.** Return a black image whatever the input is, and measure it with your `psnr` on `some`: you should get
+#    9.70<!--=metrics.measure(some, np.zeros_like(some))["psnr"]:.2f--> dB. Is that better than doing nothing? What does the comparison say
 #    about PSNR? And what is the blur of exercise 4 worth on `clipped`, with and without the lift?
 # 6. **Noise without a trace of the digit.** Compute the correlation between the pixels of `clean` and of
 #    `add_noise(clean, "salt_and_pepper", level, seed=(0, 4))` for the levels 0.5 and 1. At 0.5 it should be
@@ -658,14 +658,14 @@ check("blurred", blurred)
 # <details><summary>Answers</summary>
 #
 # 5. The black image scores
-#    0.35<!--=metrics.measure(clean, np.zeros_like(clean))["psnr"] - metrics.measure(clean, clipped)["psnr"]:.2f--> dB more than the noisy one
-#    (`psnr(clean, clipped).mean()`), in which you can still read the digit<!--?metrics.psnr(clean, np.zeros_like(clean)).mean() > metrics.psnr(clean, clipped).mean()-->.
+#    0.32<!--=metrics.measure(some, np.zeros_like(some))["psnr"] - metrics.measure(some, clipped)["psnr"]:.2f--> dB more than the noisy one
+#    (`psnr(some, clipped).mean()`), in which you can still read the digit<!--?metrics.psnr(some, np.zeros_like(some)).mean() > metrics.psnr(some, clipped).mean()-->.
 #    PSNR counts errors over all pixels, and most pixels are black. SSIM is not deceived: the black image scores
-#    0.10<!--=metrics.measure(clean, np.zeros_like(clean))["ssim"]:.2f-->, the noisy one
-#    0.41<!--=metrics.measure(clean, clipped)["ssim"]:.2f-->. That is why the course reports both. The blur alone scores
-#    12.28<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean():.2f--> dB, and
-#    14.30<!--=metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean():.2f--> dB once the lift is subtracted, which was worth
-#    2.02<!--=float(metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(clean, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.2f--> dB.
+#    0.09<!--=metrics.measure(some, np.zeros_like(some))["ssim"]:.2f-->, the noisy one
+#    0.41<!--=metrics.measure(some, clipped)["ssim"]:.2f-->. That is why the course reports both. The blur alone scores
+#    12.28<!--=metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1))).mean():.2f--> dB, and
+#    14.28<!--=metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean():.2f--> dB once the lift is subtracted, which was worth
+#    1.99<!--=float(metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.2f--> dB.
 #    Subtracting a constant is right for the background only: it darkens the strokes, which clipping had darkened already.
 # 6. At level 1 every pixel is replaced, whatever it was, so the result is independent of the digit: the correlation is 0 within the
 #    error of the measurement<!--?abs(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 1, (0, 4)).ravel())[0, 1]) < 0.005-->.

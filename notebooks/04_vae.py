@@ -729,7 +729,7 @@ classifier = digit_classifier(steps_at_once())
 training_images = as_array(images.train)
 labelled = tf.data.Dataset.from_tensor_slices((training_images, images.train_labels)).shuffle(10_000, seed=settings.seed).batch(128)
 labelled = labelled.map(lambda batch, digits: (tf.cast(batch, tf.float32) / 255, digits))  # floats for one batch at a time, to save memory
-classifier.fit(labelled, epochs=min(settings.epochs, 5), verbose=0)
+classifier.fit(labelled, epochs=min(settings.epochs, 5), shuffle=False, verbose=0)  # the pipeline shuffles
 judge = keras.Model(classifier.inputs, [classifier.get_layer("features").output, classifier.outputs[0]])
 
 

@@ -435,7 +435,7 @@ show_table(
 # %% [markdown]
 # Of 2.17<!--=factorial["convolutional (DCAE)"][1] - factorial["fully connected (DAE)"][0]:.2f--> dB, the longer code brings
 # 1.01<!--=by_code["fully connected (DAE)"]:.2f--> dB if it comes first and 0.74<!--=by_code["convolutional (DCAE)"]:.2f--> dB if it comes second. The
-# convolutional network, which is also a deeper one, brings the rest: 1.15<!--=by_convolutions[1]:.2f--> to 1.42<!--=by_convolutions[0]:.2f--> dB, with fewer than half of
+# convolutional network, which is also a deeper one, brings the rest: 1.15<!--=by_convolutions[1]:.2f--> to 1.43<!--=by_convolutions[0]:.2f--> dB, with fewer than half of
 # the weights<!--?weights["DCAE"] < weights["DAE"] / 2-->. Such a table of all combinations is a two-by-two *factorial
 # design*. An *ablation*, which takes one part away at a time, would fill only three of the four fields, and could not show that the gains do not simply add up.
 #
@@ -1426,7 +1426,7 @@ if denoiser:
 #
 # ### What the VAE still has
 #
-# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 134<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
+# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 125<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
 # long for a hundred images. The VAE has a **code**: 20 numbers that stand for an image, to compare images by, and to walk between. All the denoiser has
 # is the noise it started from, as large as the image. And the VAE has a **bound**: notebook 4 could say of an image how many nats it costs at most. The
 # denoiser knows the slope of the density, not its height.
