@@ -6,6 +6,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
 from pathlib import Path
@@ -62,4 +63,5 @@ if Path(sys.argv[0]).stem != "dae-keras":
     from dae_keras.fused_adam import FusedAdam
     from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 
+    gc.freeze()  # what is loaded by now stays: no search for garbage need go through it again
     __all__ = ["DAE", "DCAE", "VAE", "FusedAdam", "KerasBlog"]

@@ -190,7 +190,7 @@ def test_the_importance_weighted_loss_is_the_log_of_the_mean_weight(random_gener
     assert (reconstruction, kl) == pytest.approx([float(value) for value in plain.compute_losses(binary_images, binary_images)[1:]])
 
 
-@pytest.mark.parametrize("kl_weight", [1.0, 0.3, 2.0])
+@pytest.mark.parametrize("kl_weight", [1.0, *(pytest.param(weight, marks=pytest.mark.slow) for weight in (0.3, 2.0))])
 def test_doubly_reparameterised_gradients_are_those_of_the_loss_with_less_noise(binary_images, kl_weight):
     model = VAE(hidden_dim=8, latent_dim=3, importance_samples=5)
     model.compile(keras.optimizers.SGD(1e-3))
