@@ -80,7 +80,7 @@ import keras
 from dae_keras import training
 
 keras.config.set_dtype_policy("{policy}")
-training.set_up = lambda settings, original=training.set_up: original(replace(settings, precision="{policy}"))
+training.set_up = lambda settings, original=training.set_up, **others: original(replace(settings, precision="{policy}"), **others)
 """
 
 any_parameter = pytest.mark.kind("any parameter")
