@@ -250,6 +250,15 @@ def test_a_second_filter_of_the_same_pairs_needs_their_moments_alone(small_probl
     assert np.array_equal(second(small_problem[0]), anew(small_problem[0]))
 
 
+def test_a_rank_that_is_too_large_is_refused_before_all_pairs_are_gone_through(small_problem):
+    pairs = iter([small_problem] * 3)
+    with pytest.raises(ValueError, match="rank is 17"):
+        LinearFilter(pairs, rank=17)
+    assert len(list(pairs)) == 2
+    with pytest.raises(ValueError, match="rank is 17"):
+        LinearFilter(LinearFilter([small_problem]).moments, rank=17)
+
+
 def test_a_mean_far_from_zero_costs_no_digits(small_problem):
     noisy, clean = small_problem
     moved = LinearFilter([(noisy + 1e6, clean)], ridge=0)(noisy + 1e6)

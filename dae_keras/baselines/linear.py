@@ -1,5 +1,6 @@
 """The best linear filter that training images can teach."""
 
+import itertools
 import math
 
 import numpy as np
@@ -56,9 +57,15 @@ class LinearFilter:
     """
 
     def __init__(self, pairs, ridge=1e-3, rank=None, window=None):
-        self.moments = pairs if isinstance(pairs, Moments) else Moments(pairs)
+        if isinstance(pairs, Moments):
+            self.moments = pairs
+            _check_sizes(rank, window, math.prod(pairs.shape))
+        else:
+            rest = iter(pairs)
+            first = next(rest)
+            _check_sizes(rank, window, math.prod(first[1].shape[1:]))  # before the others are gone through
+            self.moments = Moments(itertools.chain([first], rest))
         self.shape, self.noisy_mean, self.clean_mean = self.moments.shape, self.moments.noisy_mean, self.moments.clean_mean
-        _check_sizes(rank, window, self.clean_mean.size)
         covariance, cross = self.moments.covariance + ridge * np.eye(self.noisy_mean.size), self.moments.cross
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
         self.rank, self.window = rank, window
