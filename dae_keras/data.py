@@ -14,8 +14,6 @@ from dae_keras.dataset_files import DAMAGED, VERSION, DataError, prepare
 from dae_keras.faults import told_as
 
 CHUNK = 1_000  # records parsed and decoded at a time: one by one, tf.data would be busy with passing them on
-# The pipeline gets one half, the operations of the training step the other: of two cores one each, so that neither waits for the other.
-HALF_THE_CORES = max(1, (os.cpu_count() or 1) // 2)
 WINDOW = 10_000  # images from which a stream's next one is drawn: 8 MB
 
 

@@ -9,7 +9,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from dae_keras.data import HALF_THE_CORES, binarise, without_autotuning
+from dae_keras.cores import HALF_THE_CORES
+from dae_keras.data import binarise, without_autotuning
 
 _BLOCK = 10_000  # images of an array that get their noise at a time: a draw for all of them takes six times the memory they take
 _PART = 2_500  # pairs that `stored_pairs` yields at a time

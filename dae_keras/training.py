@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from dae_keras import locks
 from dae_keras.checkpoints import DamagedError, describe
-from dae_keras.data import HALF_THE_CORES, without_autotuning
+from dae_keras.cores import HALF_THE_CORES
+from dae_keras.data import without_autotuning
 from dae_keras.faults import told_as
 from dae_keras.files import replace_file
 from dae_keras.fused_adam import FusedAdam

@@ -7,6 +7,8 @@ import platform
 import signal
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # each worker has a core; NumPy reads it as it loads
+
 import matplotlib
 
 matplotlib.use("Agg")

@@ -1,5 +1,6 @@
 import csv
 import math
+import os
 import random
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from dae_keras import data, metrics, noise, training
+from dae_keras.cores import ALL_CORES, HALF_THE_CORES
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.settings import Settings
 from dae_keras.training import TrainingError
@@ -92,6 +94,22 @@ print(tf.config.threading.get_intra_op_parallelism_threads(), os.cpu_count())
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     threads, cores = map(int, printed.split())
     assert threads == max(1, cores // 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("environment", "threads"), [({}, HALF_THE_CORES), ({"OPENBLAS_NUM_THREADS": "2"}, min(2, ALL_CORES))])
+def test_linear_algebra_gets_half_of_the_cores_or_what_the_environment_says(environment, threads):
+    script = """
+import os, sys
+sys.argv[0] = "dae-keras"  # TensorFlow, which has threads of its own, is not loaded then
+import dae_keras
+import numpy as np
+np.linalg.eigh(np.eye(500))
+print(len(os.listdir("/proc/self/task")))
+"""
+    inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=inherited | environment).stdout
+    assert int(printed) == threads
 
 
 def test_set_up_sets_the_precision():

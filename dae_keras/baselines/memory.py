@@ -7,20 +7,19 @@ windows around it fit (Kamb and Ganguli 2025, "An analytic theory of creativity 
 machine, with the windows kept at their place).
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_ndtr
 
+from dae_keras.cores import ALL_CORES
 from dae_keras.metrics import psnr
 
 GREYS = np.arange(256) / 255  # the values that a pixel of a training image can have
 _STRAY = 1e-6  # added to each likelihood that can be 0: else a stroke where no training image has ink would make all of them impossible
 _SMALLEST_LEVEL = 1 / 510  # half the step between two greys: with less Gaussian noise, or none, the nearest image answers alone anyway
 _TESTS, _IMAGES, _WINDOWED = 1000, 4000, 256  # block sizes: noisy images, training images, and training images where there are windows
-_WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
 
@@ -175,10 +174,10 @@ class PosteriorMean:
                     total[number, test] = fading * total[number, test] + weights.sum(axis=1, keepdims=True)
                 best[test] = higher
 
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            shares = np.array_split(np.arange(len(noisy)), _WORKERS)
+        with ThreadPoolExecutor(ALL_CORES) as pool:
+            shares = np.array_split(np.arange(len(noisy)), ALL_CORES)
             for block in _blocks(len(self.images), _WINDOWED):
-                list(pool.map(add, shares, [terms.prepared(self.images[block])] * _WORKERS))
+                list(pool.map(add, shares, [terms.prepared(self.images[block])] * ALL_CORES))
         return (total / mass)[..., 0]
 
 
