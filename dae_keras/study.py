@@ -15,7 +15,7 @@ from dae_keras.noise import evaluation_pair, stored_pairs
 from dae_keras.results import provenance, read_table, save_table
 from dae_keras.settings import Settings, SettingsError, course_folder
 from dae_keras.training import TrainingError, load_checkpoint, set_up
-from dae_keras.trainings import DENOISERS, MODELS, elsewhere, finished, judge_features, record_of, without
+from dae_keras.trainings import DENOISERS, elsewhere, finished, judge_features, record_of, without
 
 # How notebook 3 trains the DCAE that invents digits.
 _AT_ALL_LEVELS = {"clip": False, "epochs": Settings().all_levels_epochs, "batch_size": Settings().all_levels_batch_size}
@@ -83,7 +83,7 @@ def denoisers(runs, refresh):
     """The lines of `denoisers.csv`: the notebooks' own runs have seed 0."""
     own = [denoiser_line(name, name, record) for name, record in _of_the_notebooks(DENOISERS, refresh)]
     lines = own + [denoiser_line(f"{run.model} {run.group}".strip(), run.model, record) for run, record in runs]
-    order = [*MODELS]
+    order = [*DENOISERS]
     return {"denoisers.csv": sorted(lines, key=lambda line: ("length" in line["method"], line["seed"], order.index(line["model"])))}
 
 

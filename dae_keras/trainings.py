@@ -27,11 +27,9 @@ DENOISERS = {
         warm_up_steps=round(settings.kl_warm_up * steps),
     ),
 }
-# The DCAE of notebook 3 that invents digits; a deeper DCAE, for a long training; and DCAEs that differ in the start of the second
-# convolution of each residual block.
+# The DCAE of notebook 3 that invents digits, and DCAEs that differ in the start of the second convolution of each residual block.
 MODELS = DENOISERS | {
     "DCAE_all_levels": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, scaled=True),
-    "DCAE_deep": lambda settings, steps: DCAE(settings.filters, settings.code_dim, skips=True, blocks=3),
     "DCAE_start_he_normal": lambda settings, steps: _blocks_started("he_normal", settings),
     "DCAE_start_zeros": lambda settings, steps: _blocks_started("zeros", settings),
 }

@@ -27,7 +27,7 @@
 #
 # **You need** NumPy, a little Python and the normal distribution. New terms link to the [glossary](../docs/glossary.md), which has them in
 # Chinese too. **Time:** 35<!--=minutes_to_read("01_data")--> minutes to read, about 50<!--=minutes_to_solve("01_data")--> for the exercises (an
-# estimate: no class has been timed). The code runs in about 10<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
+# estimate: no class has been timed). The code runs in about 20<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
 
 # %% [markdown]
 # ## Set-up
@@ -93,7 +93,8 @@ settings = Settings.from_notebook(globals())
 # %% [markdown]
 # ## What MNIST is
 #
-# MNIST is 70,000 grey images of handwritten digits, 28 × 28 pixels each, collected by Yann LeCun, Corinna Cortes and Christopher Burges.
+# MNIST is 70,000 grey images of handwritten digits, 28 × 28 pixels each. The US National Institute of Standards and Technology (NIST) collected them; Yann LeCun,
+# Corinna Cortes and Christopher Burges chose, scaled, centred and mixed them.
 # Half of the images were written by employees of the US Census Bureau, half by high-school students. The four original files lie in
 # `data/MNIST/raw`. `load` checks their SHA-256 sums and makes them a TensorFlow dataset the first time; afterwards plain
 # `tfds.load("mnist", data_dir=..., download=False)` works anywhere.
@@ -225,7 +226,7 @@ by_formula = {
 
 # %% [markdown]
 # The package has the same four as `add_noise`, which draws other random numbers. If both follow the formula, the change
-# $\tilde x - x$ has the same mean and standard deviation, and as many pixels change:
+# $\tilde x - x$ has the same mean, standard deviation and share of changed pixels:
 
 # %%
 comparison = []
@@ -352,7 +353,7 @@ for name, where in {"black pixels": background, "white pixels": some == 1, "all 
     print(f"{name}: mean {some[where].mean():.3f} clean, {unclipped[where].mean():.3f} unclipped, {clipped[where].mean():.3f} clipped")
 
 # %% [markdown]
-# At level 0.5, black becomes 0.195<!--=lift[0.5]:.3f--> on average. The simple formula says 0.199<!--=0.5 * norm.pdf(0):.3f-->; the limit at 1
+# At level 0.5, black becomes 0.195<!--=lift[0.5]:.3f--> on average. The simple formula says 0.1995<!--=0.5 * norm.pdf(0):.4f-->; the limit at 1
 # accounts for the small difference, and for a large one at level 1. White loses as much as black
 # gains<!--?abs(1 - clipped[some == 1].mean() - lift[0.5]) < 0.005-->, and the whole image becomes brighter: its mean
 # rises from 0.13<!--=some.mean():.2f--> to 0.28<!--=clipped.mean():.2f-->.
@@ -366,8 +367,8 @@ plots.histograms({"clean": some, "noisy, not clipped": unclipped, "noisy, clippe
 # about −2.5 to 3.3, centred near 0, whose right side is a broad shoulder: the white pixels do not make a peak of their own. With clipping
 # all lie between 0 and 1 again, with the highest bar at 0 and a smaller peak at 1, and the dashed line of the mean is further right.*
 #
-# Noise that is clipped is not zero on average: it lifts the background. A filter that averages neighbours removes the randomness but not
-# the lift (exercise 4). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.
+# Noise that is clipped is not zero on average: it lifts the background. A filter that averages neighbours reduces the randomness, but leaves
+# the lift as it is (exercise 4). A learned denoiser sees pairs of noisy and clean images, so it can learn to take out both.
 #
 # ## Two metrics
 #
@@ -426,7 +427,7 @@ print("SSIM of a clean image with", {name: f"{score:.3f}" for name, score in ssi
 
 # %% [markdown]
 # Random pixels score close to 0<!--?abs(ssim_with["uniform random pixels"]) < 0.05-->, another test image
-# 0.11<!--=ssim_with["the next test image"]:.2f-->: but that is no sign of strokes in common: question 5 has an image with less in it that scores as much. Now the noisy images, level by level.
+# 0.11<!--=ssim_with["the next test image"]:.2f-->. That is hardly a sign of strokes in common: the black image of question 5, with nothing in it, scores nearly as much. Now the noisy images, level by level.
 #
 # **Predict before you run:** from level 0.1 to 0.2 the noise doubles. What does that do to the PSNR?
 #

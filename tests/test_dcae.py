@@ -34,10 +34,6 @@ class TestContractWithSkips(ModelContract):
             assert not np.allclose(model.decoder(parts), whole, atol=1e-3)
 
 
-class TestContractDeep(TestContractWithSkips):
-    small = {"filters": 3, "code_dim": 7, "skips": True, "blocks": 2}  # noqa: RUF012
-
-
 class TestContractScaled(TestContractWithSkips):
     small = {"filters": 3, "code_dim": 7, "skips": True, "scaled": True}  # noqa: RUF012
 
@@ -63,25 +59,24 @@ def test_a_skip_connection_adds_the_maps_and_no_weights(random_images):
     assert np.allclose(with_skips.decoder([code, *(0 * each for each in maps)]), without.decoder(code), atol=1e-6)
 
 
-def weights_by_hand(filters, code_dim, blocks=1):
+def weights_by_hand(filters, code_dim):
     def convolution(size, inputs, outputs):
         return size * size * inputs * outputs + outputs
 
-    def residual_blocks(maps):
-        return blocks * 2 * convolution(3, maps, maps)
+    def residual_block(maps):
+        return 2 * convolution(3, maps, maps)
 
     wide = 2 * filters
-    encoder = convolution(5, 1, filters) + residual_blocks(filters) + convolution(3, filters, wide) + residual_blocks(wide)
+    encoder = convolution(5, 1, filters) + residual_block(filters) + convolution(3, filters, wide) + residual_block(wide)
     to_code = convolution(1, wide, 8) + (392 * code_dim + code_dim)
-    from_code = (code_dim * 392 + 392) + convolution(3, 8, wide) + residual_blocks(wide)
-    decoder = convolution(2, wide, filters) + residual_blocks(filters) + convolution(4, filters, 1)
+    from_code = (code_dim * 392 + 392) + convolution(3, 8, wide) + residual_block(wide)
+    decoder = convolution(2, wide, filters) + residual_block(filters) + convolution(4, filters, 1)
     return encoder + to_code + from_code + decoder
 
 
 @pytest.mark.parametrize(("filters", "code_dim"), [(32, 128), (4, 10), (1, 1)])
 def test_the_weights_are_as_many_as_counted_by_hand(filters, code_dim):
     assert DCAE(filters, code_dim).count_params() == weights_by_hand(filters, code_dim)
-    assert DCAE(filters, code_dim, blocks=3).count_params() == weights_by_hand(filters, code_dim, blocks=3)
 
 
 def test_the_default_network_has_the_weights_its_metrics_state():

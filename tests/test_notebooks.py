@@ -350,6 +350,24 @@ def test_the_committed_table_of_denoisers_has_every_network_and_seed(denoisers):
         assert max(psnr) - min(psnr) < 0.4
 
 
+def test_the_page_shows_the_table_of_denoisers_as_it_is(denoisers):
+    """Whoever makes the table anew must run notebook 5 again."""
+    page = nbformat.read(REPOSITORY / "notebooks" / "05_compare.ipynb", as_version=4)
+    shown = [output["data"].get("text/markdown", "") for cell in page.cells for output in cell.get("outputs", []) if "data" in output]
+    (table,) = (text.splitlines() for text in shown if text.startswith("| network | seeds |"))
+    there = {}
+    for line in table[2:]:
+        name, seeds, epochs, psnr, _, weights, *_ = (field.strip() for field in line.strip("|").split("|"))
+        there[name] = seeds, epochs, psnr.partition(" ")[0], weights.replace(",", "")
+    methods = {}
+    for row in denoisers:
+        methods.setdefault(row["method"], []).append(row)
+    for name, rows in methods.items():
+        psnr = sum(float(row["PSNR"]) for row in rows) / len(rows)
+        assert there[name] == (str(len(rows)), rows[0]["epochs"], f"{psnr:.2f}", rows[0]["weights"]), name
+    assert there.keys() == methods.keys()
+
+
 def test_the_committed_table_of_noises_has_every_training_and_test(noise_table, denoisers):
     runs = sweep.read("noise").runs.values()
     tests = [(kind, f"{level:g}") for kind, level in next(iter(runs)).tests]

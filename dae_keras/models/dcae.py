@@ -52,30 +52,23 @@ class DCAE(keras.Model):
         skips: whether feature maps go around the code.
         scaled: whether the encoder first divides each image by its root mean square, so that one network can serve all levels of noise:
             whatever the level, it sees the same amount of light.
-        blocks: residual blocks in a row, at 14 x 14 and at 7 x 7, in the encoder and in the decoder.
     """
 
-    def __init__(self, filters=32, code_dim=128, skips=False, scaled=False, blocks=1, **kwargs):
+    def __init__(self, filters=32, code_dim=128, skips=False, scaled=False, **kwargs):
         super().__init__(**kwargs)
         self.filters = filters
         self.code_dim = code_dim
         self.skips = skips
         self.scaled = scaled
-        self.blocks = blocks
         conv = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-
-        def residual(maps):
-            for _ in range(blocks):
-                maps = ResidualBlock(maps.shape[-1])(maps)
-            return maps
 
         images = layers.Input((28, 28, 1))
         # The small number keeps a black image from a division by 0.
         seen = images / ops.sqrt(ops.mean(ops.square(images), axis=(1, 2, 3), keepdims=True) + 1e-8) if scaled else images
         large = layers.Conv2D(filters, 5, strides=2, **conv)(seen)
-        large = residual(large)  # (n, 14, 14, 32)
+        large = ResidualBlock(filters)(large)  # (n, 14, 14, 32)
         small = layers.Conv2D(2 * filters, 3, strides=2, **conv)(large)
-        small = residual(small)  # (n, 7, 7, 64)
+        small = ResidualBlock(2 * filters)(small)  # (n, 7, 7, 64)
         code = layers.Conv2D(8, 1)(small)  # (n, 7, 7, 8), so that the dense layer stays small
         code = layers.Flatten()(code)  # (n, 392)
         # What leaves a model is in full precision, whatever it computes in.
@@ -90,11 +83,11 @@ class DCAE(keras.Model):
         small = layers.Conv2D(2 * filters, 3, **conv)(small)  # (n, 7, 7, 64)
         if skips:
             small = layers.Add()([small, around[0]])
-        small = residual(small)
+        small = ResidualBlock(2 * filters)(small)
         large = layers.Conv2DTranspose(filters, 2, strides=2, **conv)(small)  # (n, 14, 14, 32)
         if skips:
             large = layers.Add()([large, around[1]])
-        large = residual(large)
+        large = ResidualBlock(filters)(large)
         restored = layers.Conv2DTranspose(1, 4, strides=2, padding="same")(large)  # (n, 28, 28, 1)
         restored = layers.Activation("sigmoid", dtype="float32")(restored)  # in [0, 1], in full precision
         self.decoder = keras.Model([code, *around] if skips else code, restored, name="decoder")
@@ -107,5 +100,4 @@ class DCAE(keras.Model):
         return self.decoder(self.encoder(images))
 
     def get_config(self):
-        own = ("name", "filters", "code_dim", "skips", "scaled", "blocks")
-        return {name: getattr(self, name) for name in own}
+        return {"name": self.name, "filters": self.filters, "code_dim": self.code_dim, "skips": self.skips, "scaled": self.scaled}
