@@ -501,7 +501,7 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 #
 # <details><summary>C. Both, one over the other</summary>
 #
-# Not evenly. There are clear traces of the first digit, but the picture is nearer to the second by more than
+# No, not evenly: there are clear traces of the first digit, but the picture is nearer to the second by more than
 # 2<!--?path_psnr["14 × 14 maps"]["exchanged, against the other"] > path_psnr["14 × 14 maps"]["exchanged"] + 2--> dB.
 #
 # </details>

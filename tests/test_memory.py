@@ -122,7 +122,7 @@ def test_the_size_of_the_blocks_does_not_matter(few, monkeypatch, noise, level, 
     images, corrupted = few
     noisy = corrupted(noise, level, clip)
     whole = PosteriorMean(images, noise, level, clip, window)(noisy)
-    for name, size in (("_TESTS", 2), ("_IMAGES", 7), ("_WINDOWED", 4), ("_WORKERS", 3)):
+    for name, size in (("_TESTS", 2), ("_IMAGES", 7), ("_WINDOWED", 4), ("ALL_CORES", 3)):
         monkeypatch.setattr(memory, name, size)
     assert np.allclose(PosteriorMean(images, noise, level, clip, window)(noisy), whole, atol=1e-5)
 
