@@ -7,6 +7,7 @@ runs what learners wrote: do so on a machine, or in a container, that holds noth
 import argparse
 import json
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -72,7 +73,9 @@ def verdicts_of(path, seconds=120):
         extra_arguments=["--log-level=ERROR"],
     )
     try:
-        client.execute()
+        # What a cell prints comes through the kernel's messages. Straight to standard error goes only what the kernel itself complains of,
+        # such as messages that it can no longer send when it is shut down.
+        client.execute(stderr=subprocess.DEVNULL)
     except (CellTimeoutError, DeadKernelError) as error:
         said = f"a cell took more than {seconds} s" if isinstance(error, CellTimeoutError) else "its Python process died"
         return dict.fromkeys(expressions, ("stopped", said))
