@@ -32,7 +32,7 @@
 # **You need** the checkpoints that notebooks [2](02_dae.ipynb), [3](03_dcae.ipynb) and [4](04_vae.ipynb) leave in the run folder.
 #
 # **Time:** three sittings, and about 85<!--=minutes_to_solve("05_compare")--> minutes for the exercises (an estimate: no class has been timed).
-# The code runs in about 4<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
+# The code runs in about 3<!--=(time.perf_counter() - started) / 60:.0f--> minutes on two CPU cores.
 #
 # 1. **Who wins, and why**, up to the [first break](#First-break): 45<!--=minutes_to_read("05_compare", until="## First break")--> minutes to read.
 # 2. **What lies behind the scores**, and what is left of them under other noise, up to the [second break](#Second-break):
@@ -904,7 +904,7 @@ show_table(
 
 # %% [markdown]
 # Seconds depend on the machine, and so do their ratios. On the one that made this page, where a DCAE computes in 16 bits if the processor has instructions for them, it takes about
-# 7<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE; on a GPU an epoch after the first took
+# 9<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE; on a GPU an epoch after the first took
 # 2.9<!--=value("gpu", "epoch", model="DCAE") / value("gpu", "epoch", model="DAE"):.1f--> times as long (`notebooks/tables/gpu.csv`).
 #
 # ## Away from the noise they were trained on
@@ -1436,7 +1436,7 @@ if denoiser:
 #
 # ### What the VAE still has
 #
-# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 134<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
+# Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes 140<!--=hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"]:.0f--> times as
 # long for a hundred images. The VAE has a **code**: 20 numbers that stand for an image, to compare images by, and to walk between. All the denoiser has
 # is the noise it started from, as large as the image. And the VAE has a **bound**: notebook 4 could say of an image how many nats it costs at most. One
 # answer of the denoiser tells the slope of the density, not its height. To get a height from it, one has to add up along a whole walk (Song et al. 2021), which this
