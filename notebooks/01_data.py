@@ -27,7 +27,7 @@
 #
 # **You need** NumPy, a little Python and the normal distribution. New terms link to the [glossary](../docs/glossary.md), which has them in
 # Chinese too. **Time:** 35<!--=minutes_to_read("01_data")--> minutes to read, about 50<!--=minutes_to_solve("01_data")--> for the exercises (an
-# estimate: no class has been timed). The code runs in about 20<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
+# estimate: no class has been timed). The code runs in about 10<!--=10 * max(1, round((time.perf_counter() - started) / 10))--> seconds on two CPU cores.
 
 # %% [markdown]
 # ## Set-up

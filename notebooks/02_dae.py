@@ -608,8 +608,8 @@ plots.digit_map(
 # not move the median of a pixel's noisy values: half of them lie at or above $x$ and half at or below it, before and after. (Where several $x$ fit, it is the
 # median over all of them, not their mean: it escapes the lift, but it is not the answer with the best PSNR.)
 #
-# So here are five short trainings, on 20,000 images: without and with clipping, with clean and with noisy targets: four with the squared error,
-# and a fifth, clipped and with noisy targets, with the absolute error. All are measured against clean validation images, which none has seen in training.
+# So here are five short trainings, on 20,000 images. Four have the squared error, without and with clipping, with clean and with noisy targets; the fifth,
+# clipped and with noisy targets, has the absolute error. All are measured against clean validation images, which none has seen in training.
 #
 # **Predict before you run:** what do noisy targets cost?
 #

@@ -3,8 +3,8 @@
 If every image were one of the training images, all equally likely, no denoiser could have a smaller mean squared error (Karras et al. 2022,
 "Elucidating the design space of diffusion-based generative models", equation 57). It needs no training. A temperature above 1 spreads its
 weights over more images. A window makes it local: each pixel is the mean of that pixel in the training images, weighted by how well their
-windows around it fit (Kamb and Ganguli 2025, "An analytic theory of creativity in convolutional diffusion models": their local score
-machine, with the windows kept at their place).
+windows around it fit (Kamb and Ganguli 2025, "An analytic theory of creativity in convolutional diffusion models": in essence their
+local score machine; in their equivariant one the windows move, too).
 """
 
 from concurrent.futures import ThreadPoolExecutor
