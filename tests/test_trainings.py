@@ -57,6 +57,18 @@ def test_the_start_of_a_block_is_as_asked():
     assert [np.ptp(kernel) == 0 for kernel in kernels("zeros")] == [True] * 4
 
 
+def test_a_reader_learns_the_label_of_each_image_and_is_the_same_wherever_it_is_trained(small_course):
+    digits = np.arange(300) % 10
+    bars = np.zeros((300, 28, 28, 1), np.uint8)  # each digit a bar at its own height: an image with another's label would teach nothing
+    bars[np.arange(300), 2 * digits + 4] = 255
+    images = data.Data(bars, digits, bars[:0], digits[:0], bars[:0], digits[:0])
+    first, again = (trainings.trained_reader(images, Settings(), epochs=20) for _ in range(2))
+    answers = first.predict(bars / np.float32(255), verbose=0)
+    assert np.mean(answers.argmax(axis=1) == digits) > 0.9
+    np.testing.assert_array_equal(answers, again.predict(bars / np.float32(255), verbose=0))
+    assert float(first.optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+
+
 def test_a_plain_vae_is_measured_as_a_generative_model(small_course, few_images, monkeypatch):
     monkeypatch.setattr(trainings, "judge_features", lambda settings: lambda images: images.reshape(len(images), -1)[:, ::100])
     settings = Settings(run_dir="runs/study/vae", noise="none", epochs=1, hidden_dim=8, latent_dim=3, bound_samples=60)
