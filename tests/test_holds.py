@@ -223,17 +223,22 @@ def test_what_failed_once_runs(run, notebook, row):
     run(notebook, **row)
 
 
-# One is enough for `make test`: a CPU with instructions for bfloat16 computes in it anyway where it gains by it.
+# One is enough for `make test`, and there each model is also compiled with XLA, in test_half_precision.py.
 @any_parameter
 @pytest.mark.parametrize(
-    "policy", [pytest.param("mixed_float16", marks=pytest.mark.slow), pytest.param("mixed_bfloat16", marks=pytest.mark.holds)]
+    ("policy", "jit_compile"),
+    [
+        pytest.param("mixed_float16", "off", marks=pytest.mark.slow),
+        pytest.param("mixed_float16", "on", marks=pytest.mark.holds),
+        pytest.param("mixed_bfloat16", "auto", marks=pytest.mark.holds),
+    ],
 )
-def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, record_property, policy):
-    """In half precision, a whole epoch in one call; in one of the two compiled with XLA, which takes long on a CPU."""
+def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, record_property, policy, jit_compile):
+    """In half precision, a whole epoch in one call; once compiled with XLA, which takes long on a CPU."""
     record_property("cases", len(NOTEBOOKS))
     kernels_begin_with(IN_HALF_PRECISION.format(policy=policy))
     values = values_for("04_vae", precision=policy, steps_per_execution=10_000, train_images=64, validation_images=20)
-    values["jit_compile"] = "on" if policy == "mixed_float16" else "auto"
+    values["jit_compile"] = jit_compile
     folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim", "all_levels_epochs")})
     assert sorted(path.stem for path in (folder / "notebooks").iterdir()) == list(NOTEBOOKS)
     assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(training.MAKERS)
