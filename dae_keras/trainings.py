@@ -141,7 +141,7 @@ def judge_features(settings):
     return functools.partial(features.predict, batch_size=1000, verbose=0)
 
 
-def trained_reader(images, settings, epochs=5, level=0):
+def trained_reader(images, settings, epochs=5, level=0, learning_rate=2e-3):
     """A classifier of digits, trained on images with fresh noise in every epoch, at a learning rate that falls to 0.
 
     The one of clean images is the judge of generated ones. With the same images and seed it is the same wherever it is trained, so that
@@ -152,12 +152,13 @@ def trained_reader(images, settings, epochs=5, level=0):
         settings: its seed, device and precision count, and for a level other than 0 its noise and clip.
         epochs: passes over the training images.
         level: of the noise; 0: clean images.
+        learning_rate: Adam's at the first step.
     """
     set_up(settings)
     seen = replace(settings, binarisation="none", blind=False, **({"noise_level": level} if level else {"noise": "none"}))
-    # Of 1, 2, 4, 6 and 8 thousandths the rate that reads noisy validation images best. Images and labels shuffled by one seed: alike.
+    # Images and labels shuffled by one seed: alike.
     train, labels = (batches(part, 128, settings.seed) for part in (as_array(images.train), images.train_labels))
-    falling = keras.optimizers.schedules.PolynomialDecay(4e-3, epochs * len(train), end_learning_rate=0)
+    falling = keras.optimizers.schedules.PolynomialDecay(learning_rate, epochs * len(train), end_learning_rate=0)
     classifier = digit_classifier(steps_at_once(), falling)
     pairs = tf.data.Dataset.zip(training_pairs(train, seen), labels)
     classifier.fit(pairs.map(lambda pair, digits: (pair[0], digits)), epochs=epochs, shuffle=False, verbose=0)
