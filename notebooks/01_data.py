@@ -427,7 +427,7 @@ print("SSIM of a clean image with", {name: f"{score:.3f}" for name, score in ssi
 
 # %% [markdown]
 # Random pixels score close to 0<!--?abs(ssim_with["uniform random pixels"]) < 0.05-->, another test image
-# 0.11<!--=ssim_with["the next test image"]:.2f-->. That is hardly a sign of strokes in common: the black image of question 5, with nothing in it, scores nearly as much. Now the noisy images, level by level.
+# 0.11<!--=ssim_with["the next test image"]:.2f-->. Most of that is no likeness: the black image of question 5, with nothing in it, scores nearly as much. Now the noisy images, level by level.
 #
 # **Predict before you run:** from level 0.1 to 0.2 the noise doubles. What does that do to the PSNR?
 #
@@ -666,7 +666,7 @@ check("blurred", blurred)
 #    0.41<!--=metrics.measure(some, clipped)["ssim"]:.2f-->. That is why the course reports both. The blur alone scores
 #    12.28<!--=metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1))).mean():.2f--> dB, and
 #    14.28<!--=metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean():.2f--> dB once the lift is subtracted, which was worth
-#    1.99<!--=float(metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.2f--> dB.
+#    2.0<!--=float(metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1)) - lift[0.5]).mean() - metrics.psnr(some, uniform_filter(clipped, (1, 3, 3, 1))).mean()):.1f--> dB.
 #    Subtracting a constant is right for the background only: it darkens the strokes, which clipping had darkened already.
 # 6. At level 1 every pixel is replaced, whatever it was, so the result is independent of the digit: the correlation is 0 within the
 #    error of the measurement<!--?abs(np.corrcoef(clean.ravel(), add_noise(clean, "salt_and_pepper", 1, (0, 4)).ravel())[0, 1]) < 0.005-->.

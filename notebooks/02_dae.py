@@ -267,7 +267,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Both losses of training images are of one stored draw of the noise: the one that the second network trained with, and that the first has never seen.
+# Both training losses are measured with the same stored draw of the noise, which the second network was trained on and the first has never seen.
 # The network that always sees the same draw has the lower loss on the images it trained with<!--?by_noise["one draw for all epochs"][0] < by_noise["fresh noise in every epoch"][0]-->, and the higher one on the
 # validation images<!--?by_noise["one draw for all epochs"][1] > by_noise["fresh noise in every epoch"][1]-->: it has begun to learn its noise by heart. Fresh noise closes most of the
 # gap<!--?np.diff(by_noise["fresh noise in every epoch"])[0] < 0.5 * np.diff(by_noise["one draw for all epochs"])[0]-->.
@@ -406,8 +406,9 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 # background and ink, and the pixels **fluctuate** more about their mean. To find the cause, change one at a time. Let $m_\ell(x)$ be the mean of
 # a pixel of brightness $x$ under noise of level $\ell$, measured by drawing the noise many times. A noisy image is $m_\ell(x)$ plus fluctuations, so that
 # background, contrast and fluctuations of the two levels can be combined at will. (Some combinations go beyond 0 or 1, which
-# clipped noise never does: the larger fluctuations about the darker background leave half of the black pixels below 0. The row *background and contrast* has
-# those too, and gains all the same<!--?gain["background and contrast"] > 1-->.) Ask in both directions: starting from the noise of the training, what
+# clipped noise never does: the larger fluctuations about the darker background leave 59<!--=100 * float(np.mean((means[trained][0] + fluctuations[met])[clean[: len(some)] == 0] < 0)):.0f--> % of the black pixels below 0, and
+# the brighter background lifts white beyond 1<!--?means[met][0] - means[trained][0] + means[trained][-1] > 1-->. The row *background and contrast* has pixels below 0
+# too, and gains all the same<!--?gain["background and contrast"] > 1-->.) Ask in both directions: starting from the noise of the training, what
 # does one change cost; and starting from the noise of the test, what does it gain to put one right?
 #
 # **Predict before you run:** at 0.5, the background is brighter than the network trained at 0.2 has ever seen it. What if you subtract the difference from every
@@ -474,8 +475,10 @@ Markdown(
 )
 
 # %% [markdown]
-# Each of the changes does damage by itself: raising all pixels by the lift of black costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises with them, the lower contrast on the dark background
-# 3.6<!--=cost["contrast"]:.1f--> dB, the larger fluctuations alone 2.05<!--=cost["fluctuations"]:.2f--> dB. But they do not add up: background and contrast together cost
+# (On the first 5,000<!--=len(some)--> test images; the last two rows mirror each other, for wrong fluctuations alone make the same images as background and contrast put right.)
+#
+# Each change does damage by itself. Raising all pixels by the lift of black costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises too; the lower contrast, on the dark background, costs
+# 3.6<!--=cost["contrast"]:.1f--> dB; the larger fluctuations alone cost 2.05<!--=cost["fluctuations"]:.2f--> dB, which includes what the pixels below 0 do. But they do not add up: background and contrast together cost
 # 2.75<!--=cost["background and contrast"]:.2f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
 # remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
@@ -606,7 +609,7 @@ plots.digit_map(
 # and where the noise is zero on average, so that $\mathbb E[\tilde x' \mid x] = x$, this is the very $\mathbb E[x \mid \tilde x]$ that clean targets
 # would have taught. Clipped noise is not zero on average (notebook 1). The absolute error asks for the median instead, and clipping does
 # not move the median of a pixel's noisy values: half of them lie at or above $x$ and half at or below it, before and after. (Where several $x$ fit, it is the
-# median over all of them, not their mean: it escapes the lift, but it is not the answer with the best PSNR.)
+# median of the noisy values of all of them together: neither the median of the $x$ nor their mean. So it escapes most of the lift, but it is not the answer with the best PSNR.)
 #
 # So here are five short trainings, on 20,000 images. Four have the squared error, without and with clipping, with clean and with noisy targets; the fifth,
 # clipped and with noisy targets, has the absolute error. All are measured against clean validation images, which none has seen in training.
@@ -689,7 +692,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Without clipping, noisy targets cost 0.27<!--=without_clean["unclipped, clean targets"]["psnr"] - without_clean["unclipped, noisy targets"]["psnr"]:.2f--> dB: the
+# Without clipping, noisy targets cost 0.3<!--=without_clean["unclipped, clean targets"]["psnr"] - without_clean["unclipped, noisy targets"]["psnr"]:.1f--> dB: the
 # network denoises almost as well, and has never seen a clean image. With clipping, they cost
 # **4.7**<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB.
 #
@@ -728,7 +731,7 @@ plots.image_rows(lesson_rows, "Learned from clean and from noisy targets")
 # twin, lifted in the same way, 21.6<!--=twin_lifted:.1f-->: the lift explains most of it<!--?twin_lifted - against_lifted < 0.25 * (without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"])-->. (These
 # decibels are not those of the table: lifted images have less contrast, and so smaller errors.) Nothing in its loss could have told it: the loss was
 # measured against lifted targets too. Since $m$ is known, it can be undone, and of the
-# 4.7<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB of the bill
+# 4.7<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"]:.1f--> dB lost,
 # 4.1<!--=without_lift - without_clean["clipped, noisy targets"]["psnr"]:.1f--> come back. The better cure is to ask for what clipping does not change: with the absolute error, the same noisy pairs
 # teach the network within 0.4<!--=without_clean["clipped, clean targets"]["psnr"] - without_clean["clipped, noisy targets, absolute error"]["psnr"]:.1f--> dB of clean
 # targets<!--?without_clean["clipped, noisy targets, absolute error"]["psnr"] - without_clean["clipped, noisy targets"]["psnr"] > 3-->.
@@ -916,7 +919,8 @@ check("reduced_rank", reduced_rank)
 # - Fresh noise in every epoch keeps the network from learning its noise by heart.
 # - Train and validate at the noise you will meet, or blind if you do not know it.
 # - Change one thing at a time before you name a cause.
-# - Noisy targets teach almost as well as clean ones where the noise is zero on average; where it is not, the network learns its mean.
+# - With the squared error, noisy targets teach almost as well as clean ones where the noise is zero on average; where it is not, the network learns the shifted mean of
+#   its targets. With clipped noise the absolute error avoids most of that.
 #
 # ## Further reading
 #
