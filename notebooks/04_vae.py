@@ -912,7 +912,7 @@ Markdown(
 # 3.2<!--=from_source["codes as the decoder met them"]:.1f-->. Shuffled, they are at 60<!--=from_source["each dimension shuffled among the images"]:.0f-->, most of the way to the prior's
 # 71<!--=from_source["N(0, I)"]:.0f--><!--?from_source["each dimension shuffled among the images"] - from_source["codes as the decoder met them"] > 0.75 * (from_source["N(0, I)"] - from_source["codes as the decoder met them"])-->. So what the
 # prior misses is how the dimensions go together: it says that they are independent. And a Gaussian with the same covariances brings back little, to
-# 50<!--=from_source["a Gaussian fitted to them"]:.0f-->: the dependence is not one of straight lines.
+# 50<!--=from_source["a Gaussian fitted to them"]:.0f-->: most of the dependence is not linear.
 #
 # What the VAE does have:
 #
