@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.client
 import io
+import random
 import shutil
 import tempfile
 import threading
@@ -73,7 +74,12 @@ def prepare(dataset: str, data_path: Path) -> None:
             return
         if finished.exists():
             raise DataError(DAMAGED.format(finished.parent, "its dataset_info.json is missing"))
-        _prepare_alone(dataset, data_path, files)
+        # TFDS draws from Python's random numbers, and a training that follows starts from them.
+        state = random.getstate()
+        try:
+            _prepare_alone(dataset, data_path, files)
+        finally:
+            random.setstate(state)
 
 
 def _prepare_alone(dataset, data_path, files):

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import math
 import os
+import random
 import shutil
 import signal
 import socket
@@ -596,6 +597,16 @@ def test_a_preparation_cut_off_in_the_middle_is_not_taken_for_whole(data_path, r
     assert sorted(image.tobytes() for image in images) == sorted(image.tobytes() for image in raw_mnist["test"][0][:60])
     # Each leftover would keep 20 MB for ever.
     assert [path.name for path in (data_path / "mnist").iterdir()] == ["3.0.1"]
+
+
+def test_a_preparation_leaves_the_random_numbers_as_they_were(data_path, small_mnist):
+    """Else a training after `set_up` and `load` has other initial weights in a fresh copy of the course."""
+    random.seed(5)
+    expected = random.random()
+    random.seed(5)
+    data.prepare("mnist", data_path)
+    assert (data_path / "mnist").is_dir()
+    assert random.random() == expected
 
 
 def test_what_is_prepared_is_not_prepared_again(data_path, monkeypatch, small_mnist, capsys):
