@@ -378,7 +378,7 @@ show_table(
 #
 # At length, with three times<!--?2.5 < value("denoisers", "weights", method="DCAE_skip at length") / weights["DCAE_skip"] < 3.5--> the weights, the DCAE with skips
 # gains another 0.40<!--=value("denoisers", "PSNR", method="DCAE_skip at length") - mean("denoisers", "PSNR", method="DCAE_skip"):.2f--> dB, in
-# 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes in place of 2<!--=least("denoisers", "minutes", method="DCAE_skip"):.0f-->. Width, epochs, batches or
+# 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes (with an earlier and slower version of the code). Width, epochs, batches or
 # learning rate? One run that changes all of them cannot tell.
 #
 # How much is left? A U-Net (notebook 3) with 9.1<!--=value("ceiling", "weights") / 1e6:.1f--> million weights, far too large for a processor, trained for
@@ -1350,7 +1350,7 @@ show_table([{column: line[column] for column in columns} for line in sample_line
 # twice<!--?value("samples", "epochs", method="DCAE at all levels, at length") == 2 * value("samples", "epochs", method="DCAE at all levels")--> the epochs, with
 # 48 filters in place of 32<!--?value("samples", "weights", method="DCAE at all levels, at length") > 1.5 * value("samples", "weights", method="DCAE at all levels")--> and a learning rate half as high
 # again<!--?[run.given["learning_rate"] for run in sweep.read("samples").runs.values() if "at length" in run.group] == [1.5e-3]-->, it comes to
-# 2.5<!--=value("samples", "Fréchet distance", method="DCAE at all levels, at length"):.1f-->; which of the three did it, one run cannot tell. (Its minutes are those of a machine that had other work.)
+# 2.5<!--=value("samples", "Fréchet distance", method="DCAE at all levels, at length"):.1f-->; which of the three did it, one run cannot tell.
 #
 # ### From noise to digit
 #
