@@ -43,6 +43,7 @@ def run(only=(), refresh=False, cores=1, serial=False):
     for name in only:
         if name not in STUDIES:
             raise SettingsError(f"unknown study {name!r}: known are {', '.join(STUDIES)}")
+    set_up(Settings())  # before TensorFlow computes anything: its threads cannot change later, and with others the last digits differ
     tables = course_folder() / "notebooks" / "tables"
     tables.mkdir(exist_ok=True)
     for name in only or STUDIES:

@@ -136,7 +136,7 @@ def _as_a_generative_model(model, seen, explained, images, settings):
 @functools.cache
 def judge_features(settings):
     """The feature space of the Fréchet distance of notebooks 4 and 5: a function of images, from a classifier trained on clean ones."""
-    set_up(settings)  # before TensorFlow loads anything: it cannot change its threads later, and with others the last digits differ
+    set_up(settings)  # as in `study.run`, before `load` lets TensorFlow begin
     classifier = trained_reader(load(settings), settings)
     features = keras.Model(classifier.inputs, classifier.get_layer("features").output)
     return functools.partial(features.predict, batch_size=1000, verbose=0)
