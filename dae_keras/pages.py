@@ -219,7 +219,9 @@ def filled(text, values):
 
 
 def formatted(value, form):
-    """A value as the prose writes it: whole numbers with commas, others by their format."""
+    """A value as the prose writes it: text as it is, whole numbers with commas, others by their format."""
+    if isinstance(value, str):
+        return value
     return f"{value:{form or ','}}".replace("-", "−")
 
 

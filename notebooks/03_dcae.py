@@ -363,7 +363,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 
 # %% [markdown]
 # The whole gain is **2.17<!--=whole_gain:.2f--> dB**. Lengthen the code first, and it brings 1.01<!--=by_code["DAE"]:.2f--> dB; the convolutions then bring 1.15<!--=by_convolutions[1]:.2f-->. Put
-# in the convolutions first, and they bring 1.42<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.74<!--=by_code["DCAE"]:.2f--> (differences are taken before rounding). Neither order is the right one,
+# in the convolutions first, and they bring 1.43<!--=by_convolutions[0]:.2f--> dB; the longer code then brings 0.74<!--=by_code["DCAE"]:.2f--> (differences are taken before rounding). Neither order is the right one,
 # but in both the convolutions bring more than half<!--?min(by_convolutions) > whole_gain / 2--> of it, and the code at least a third<!--?by_code["DCAE"] > 0.325 * whole_gain-->.
 #
 # These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
@@ -391,7 +391,7 @@ plots.image_sheet(maps, "Feature maps of the first noisy test image", columns, s
 # noise.*
 #
 # Each map asks one question everywhere in the image. How much of the noise survives on the way to the code? Take each of the first
-# 1,000<!--=f"{len(two_draws[0]):,}"--> test images with two different draws of noise, and divide the distance between the two by that between two different digits. At 1 the noise drowns the digit;
+# 1,000<!--=len(two_draws[0])--> test images with two different draws of noise, and divide the distance between the two by that between two different digits. At 1 the noise drowns the digit;
 # at 0 no noise is left. The [baseline](../docs/glossary.md#baseline) is an encoder that has not been trained.
 
 
@@ -1002,7 +1002,7 @@ check("walked", walked)
 #   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code has to learn
 #   them: a move by one pixel costs up to 1.1<!--=max(found[0] - found[1] for found in shift_psnr.values()):.1f--> dB, a move by four up to
-#   6.4<!--=max(found[0] - found[4] for found in shift_psnr.values()):.1f-->; and in the network with skips it misleads the decoder.
+#   6.3<!--=max(found[0] - found[4] for found in shift_psnr.values()):.1f-->; and in the network with skips it misleads the decoder.
 # - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
 # - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and
