@@ -12,6 +12,7 @@ The images, the noise of validation and test images and the scores are the cours
 import argparse
 import json
 import math
+import platform
 import time
 from pathlib import Path
 
@@ -137,7 +138,7 @@ def train(file, seconds):
         "minutes": round(seconds / 60, 1),
         "training PSNR": f"{psnr(*pair(torch.arange(min(CHECKED, len(clean)), device=device))):.3f}",
         "machine": torch.cuda.get_device_name() if device == "cuda" else "CPU",
-        "versions": f"torch {torch.__version__}",
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}",
     }
     parts = {part: restored(torch.from_numpy(stored[part])).cpu().numpy().astype(np.float16) for part in ("validation", "test")}
     np.savez_compressed(_answers(file), record=json.dumps(record), **parts)
