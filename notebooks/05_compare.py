@@ -1334,7 +1334,7 @@ show_table(judged_lines) if judged_lines else None
 #
 # Is a decoder no match for the walk, then? It is, if it may see the codes and the labels of 10,000 training images: with codes from a Gaussian fitted for each digit (notebook 4) the
 # VAE comes to 11.7<!--=invention["plain VAE, codes from a Gaussian per digit"][0]:.1f-->, and the DCAE of notebook 3, convolutional like the denoiser, to
-# 4.7<!--=invention["DCAE, codes from a Gaussian per digit"][0]:.1f-->, about as near as the walk<!--?abs(invention["DCAE, codes from a Gaussian per digit"][0] - invention["DCAE at all levels"][0]) < 2-->. So the
+# 4.7<!--=invention["DCAE, codes from a Gaussian per digit"][0]:.1f-->, about as near as the walk<!--?abs(invention["DCAE, codes from a Gaussian per digit"][0] - invention["DCAE at all levels"][0]) < 2-->, and the classifier is surer of its digits (see the table). So the
 # contest says which of two models draws better as it stands, and not that a code stands in the way.
 #
 # For 10,000 images each, by the same judge<!--?abs(value("samples", "Fréchet distance", method="plain VAE") - value("exercises", "Fréchet distance", model="plain VAE", variant="defaults")) < 0.06-->, there is `dae-keras study samples`, which writes `notebooks/tables/samples.csv`.
