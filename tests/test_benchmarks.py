@@ -142,8 +142,10 @@ def test_the_ceiling_is_measured_on_the_noise_of_all_other_tables(tmp_path, monk
         part: (count, 28, 28) for part, count in (("train", 55_000), ("validation", 5_000), ("test", 10_000))
     }
     record = {"method": "nothing", "machine": "none", "versions": "none"}
-    np.savez(tmp_path / "images_restored.npz", record=json.dumps(record), validation=stored["validation"], test=stored["test"])
+    answers = {"train": stored["train"][:500] / 255, "validation": stored["validation"], "test": stored["test"]}
+    np.savez(tmp_path / "images_restored.npz", record=json.dumps(record), **answers)
     ceiling.table(file)
     (line,) = read_table(tmp_path / "ceiling.csv")
     assert f"{float(line['PSNR']):.2f}, {float(line['SSIM']):.3f}" == "9.38, 0.413"
     assert line["method"] == "nothing"
+    assert float(line["training PSNR"]) > 100  # what was handed back for them is the clean images

@@ -59,6 +59,10 @@ def test_a_table_that_was_made_anew_is_found_and_the_text_filled_from_it(course)
     assert problems(text) == []
 
 
+def test_values_are_written_as_the_prose_writes_them():
+    assert [pages.formatted(*each) for each in ((12345, ""), (-1.25, ".1f"), ("1,000", ""))] == ["12,345", "−1.2", "1,000"]
+
+
 def test_a_claim_that_no_longer_holds_is_found(course):
     [problem] = problems(TEXT.replace("1.9 <", "2.05 <"))
     assert "does not hold (False)" in problem
