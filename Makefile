@@ -19,8 +19,8 @@ test-pages: $(READY)
 # The pages take longest: the rest gives way to them, and is done before they are.
 test-quick: $(READY)
 	rm -rf runs/test
-	nice -n 19 $(BIN)/dae-keras run --profile quick -p run_dir runs/test
-	nice -n 19 $(BIN)/pytest -q -m "course or slow"
+	nice $(BIN)/dae-keras run --profile quick -p run_dir runs/test
+	nice $(BIN)/pytest -q -n 2 --dist loadfile -m "course or slow"
 	rm -rf runs/test
 
 check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests

@@ -24,6 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
 from dae_keras import data, locks, training
+from dae_keras.cores import pass_niceness_on
 from dae_keras.faults import one_line
 from dae_keras.parameters import CourseError, checked_settings, notebook_parameters
 from dae_keras.results import markdown_table, read_table
@@ -163,7 +164,8 @@ class _Kernel(AsyncKernelManager):
 
     async def _async_launch_kernel(self, kernel_cmd, **arguments):
         await super()._async_launch_kernel(kernel_cmd, **arguments)
-        self.process_groups.add(self.provisioner.pid)  # Jupyter makes the kernel the head of a group of its own
+        self.process_groups.add(self.provisioner.pid)  # Jupyter makes the kernel the head of a session and a group of its own
+        pass_niceness_on(self.provisioner.pid)
 
     async def _async_request_shutdown(self, restart=False):
         _Kernel.peak_memory = None

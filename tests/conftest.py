@@ -24,6 +24,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from dae_keras import course, data
+from dae_keras.cores import pass_niceness_on
 from dae_keras.settings import Settings
 
 # Two processors in the place of one, for the test of training on several devices. Possible only before TensorFlow starts its context.
@@ -40,6 +41,9 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         data.prepare("mnist", REPOSITORY / "data")
+    elif hasattr(os, "setsid") and os.nice(0):  # a worker of `nice pytest`: only a session of its own gives way to other sessions
+        os.setsid()
+        pass_niceness_on(os.getpid())
 
 
 # ------------------------------------------------------------------------ the counts of `make holds`, tests/reliability.py

@@ -1,5 +1,7 @@
+import os
 import re
 import shlex
+from pathlib import Path
 
 import nbformat
 import papermill
@@ -73,6 +75,16 @@ def test_a_run_with_papermill_from_failure_to_success_to_nothing_left_to_do(smal
     course.run(only=["02_dae"], overrides={"epochs": 2, "noise_level": 0.1})
     assert "02_dae: done before" in capsys.readouterr().out
     assert (outputs / "02_dae.ipynb").stat().st_mtime_ns == made
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").is_file(), reason="this system shares the processor between processes")
+def test_a_kernel_is_as_nice_as_the_process_that_starts_it(small_course, monkeypatch, capsys):
+    change_code(small_course / "notebooks" / "01_data.ipynb", 'print("autogroup", Path("/proc/self/autogroup").read_text())')
+    own = Path("/proc/self/autogroup").read_text()
+    monkeypatch.setattr(os, "nice", lambda step: 7)
+    course.run(only=["01_data"])
+    assert re.search(r"^autogroup /autogroup-\d+ nice 7$", capsys.readouterr().out, re.MULTILINE)
+    assert Path("/proc/self/autogroup").read_text() == own
 
 
 # ---------------------------------------------------------------------------------------------------------- order and choice
