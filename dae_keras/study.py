@@ -322,7 +322,7 @@ def bounds_line(label, record):
         "network": f"784-{hidden}-{settings['latent_dim']}",
         "objective": "ELBO" if samples == 1 else f"IWAE, k = {samples}",
         "epochs": settings["epochs"],
-        "minutes": f"{sum(record['epoch_seconds']) / 60:.1f}",
+        "minutes": _minutes(record),
         "reconstruction": f"{record['reconstruction_loss']:.2f}",
         "KL": f"{record['kl_loss']:.2f}",
         **{f"k = {k:,}": f"{record[f'bound_{k}']:.2f}" if f"bound_{k}" in record else "" for k in (1, 50, 5000)},
