@@ -58,7 +58,7 @@ def test_a_curve_counts_minutes_of_training(tmp_path):
     (tmp_path / "logs" / "VAE" / "history.csv").write_text("epoch,loss,seconds,val_loss\n0,120,30,110.12345\n1,100,60,99\n")
     assert list(study.curve_lines("long", tmp_path)) == [
         {"run": "long", "epoch": 1, "minutes": "0.500", "nats": "110.123"},
-        {"run": "long", "epoch": 2, "minutes": "1.500", "nats": "99.000"},
+        {"run": "long", "epoch": 2, "minutes": "1.000", "nats": "99.000"},
     ]
 
 
