@@ -20,7 +20,7 @@ test-pages: $(READY)
 test-quick: $(READY)
 	rm -rf runs/test
 	nice $(BIN)/dae-keras run --profile quick -p run_dir runs/test
-	nice $(BIN)/pytest -q -n 2 --dist loadfile -m "course or slow"
+	nice $(BIN)/pytest -q -n 2 --dist loadgroup -m "course or slow"
 	rm -rf runs/test
 
 check: $(READY)  ## the fast part: formatting, lint, notebooks in step, unit tests

@@ -13,7 +13,8 @@ NAME = "01_data"
 WRONG_SIGN = "def psnr(clean, restored):\n    return 10 * np.log10(np.mean(np.square(np.clip(restored, 0, 1) - clean), axis=(1, 2, 3)))"
 
 
-pytestmark = pytest.mark.slow  # each copy is run in a process of its own
+# Each copy is run in a process of its own; they are made once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("marks")]
 
 
 def copy(path, **answers):

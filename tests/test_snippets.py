@@ -28,6 +28,8 @@ from dae_keras import cli, study, sweep, training
 from dae_keras.parameters import checked_settings
 from dae_keras.settings import Settings
 
+pytestmark = pytest.mark.xdist_group("snippets")  # one course for all of a page's commands, in the page's order
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.py"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("**/*.md"))]
