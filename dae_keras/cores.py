@@ -1,7 +1,7 @@
 """How many of the processor's cores this process may use, how many of them one operation shall, and who gives way to whom."""
 
-import contextlib
 import os
+import time
 from pathlib import Path
 
 ALL_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -18,5 +18,12 @@ def pass_niceness_on(process):
     Args:
         process: number of any process of that session.
     """
-    with contextlib.suppress(AttributeError, OSError):  # no niceness on Windows; no such file without autogroups
-        Path(f"/proc/{process}/autogroup").write_text(str(os.nice(0)), encoding="utf-8")
+    for _ in range(10):
+        try:
+            Path(f"/proc/{process}/autogroup").write_text(str(os.nice(0)), encoding="utf-8")
+        except BlockingIOError:  # all users but root together may say so once in a tenth of a second
+            time.sleep(0.11)
+        except (AttributeError, OSError):  # no niceness on Windows; no such file without autogroups
+            return
+        else:
+            return
