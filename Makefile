@@ -16,7 +16,7 @@ test: check  ## everything CI runs: check, then side by side the committed noteb
 test-pages: $(READY)
 	$(BIN)/pytest -q --nbval notebooks
 
-# The pages take longest: the rest gives way to them, and is done before they are.
+# The pages take longest: the rest gives way to them, and shares the cores when they are done.
 test-quick: $(READY)
 	rm -rf runs/test
 	nice $(BIN)/dae-keras run --profile quick -p run_dir runs/test

@@ -21,9 +21,8 @@ def pass_niceness_on(process):
     for _ in range(10):
         try:
             Path(f"/proc/{process}/autogroup").write_text(str(os.nice(0)), encoding="utf-8")
+            return
         except BlockingIOError:  # all users but root together may say so once in a tenth of a second
             time.sleep(0.11)
         except (AttributeError, OSError):  # no niceness on Windows; no such file without autogroups
-            return
-        else:
             return
