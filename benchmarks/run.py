@@ -265,7 +265,7 @@ def first_imports(notebook):
 
 
 def lessons(rounds):
-    """Seconds and most memory of each notebook, as a run tells them; once, for they take long."""
+    """Seconds, cores and most memory of each notebook, as a run tells them; once, for they take long."""
     profiles, took = ("quick", "full"), {}
     for profile in profiles:
         with tempfile.TemporaryDirectory() as folder:
@@ -276,17 +276,21 @@ def lessons(rounds):
     lines = [
         "## Lessons",
         "",
-        "What each notebook takes with the parameters of `params/quick` and `params/full`: seconds from its kernel's start to its end, and",
-        f"the most memory that it had (GB, resident). On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
+        "What each notebook takes with the parameters of `params/quick` and `params/full`: seconds from its kernel's start to its end, the",
+        "cores that were busy on the average (processor time over these seconds), and the most memory that it had (GB, resident).",
+        f"On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
         "",
-        f"| notebook |{''.join(f' {profile}: seconds | {profile}: GB |' for profile in profiles)}",
-        f"| --- |{' ---: |' * 4}",
+        f"| notebook |{''.join(f' {profile}: seconds | {profile}: cores | {profile}: GB |' for profile in profiles)}",
+        f"| --- |{' ---: |' * 6}",
     ]
+
+    def cells(runs, memory):
+        seconds = sum(run["seconds"] for run in runs)
+        return f" {seconds:.0f} | {sum(run['processor_seconds'] for run in runs) / seconds:.1f} | {memory} |"
+
     for name, each in took.items():
-        cells = [f"{each[profile]['seconds']:.0f} | {each[profile]['peak_memory_gb']:.1f}" for profile in profiles]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    sums = [sum(each[profile]["seconds"] for each in took.values()) for profile in profiles]
-    lines.append(f"| all | {sums[0]:.0f} | | {sums[1]:.0f} | |")
+        lines.append(f"| {name} |" + "".join(cells([each[profile]], f"{each[profile]['peak_memory_gb']:.1f}") for profile in profiles))
+    lines.append("| all |" + "".join(cells([each[profile] for each in took.values()], "") for profile in profiles))
     return "\n".join([*lines, ""])
 
 

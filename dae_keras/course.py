@@ -204,6 +204,12 @@ def _interruptible(work):
             raise
 
 
+def _processor_seconds_of_children():
+    """Of all processes that this one has begun and that have ended; the time of each core counts."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _execute(name, settings, output, fingerprint, kernel=_Kernel):
     # Under this name while it runs and where it fails: a notebook called NAME.ipynb is always whole.
     unfinished = output.with_suffix(".unfinished.ipynb")
@@ -211,7 +217,7 @@ def _execute(name, settings, output, fingerprint, kernel=_Kernel):
     output.unlink(missing_ok=True)
     known = notebook_parameters(course_folder() / "notebooks" / f"{name}.ipynb")
     print(f"{name}:", flush=True)
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), _processor_seconds_of_children()
     try:
         notebook = _interruptible(
             lambda: papermill.execute_notebook(
@@ -235,6 +241,11 @@ def _execute(name, settings, output, fingerprint, kernel=_Kernel):
         raise CourseError(f"{name} cannot run: there is no Jupyter kernel {error.name!r}: run pip install ipykernel") from error
     seconds, peak = round(time.perf_counter() - began, 1), _Kernel.peak_memory
     print(f"{name}: took {seconds:.0f} s" + (f", and {peak:.1f} GB of memory at most" if peak else ""), flush=True)
-    notebook.metadata["dae_keras"] = {"fingerprint": fingerprint, "seconds": seconds, "peak_memory_gb": peak and round(peak, 2)}
+    notebook.metadata["dae_keras"] = {
+        "fingerprint": fingerprint,
+        "seconds": seconds,
+        "processor_seconds": round(_processor_seconds_of_children() - spent, 1),  # 0 on Windows, which does not count them
+        "peak_memory_gb": peak and round(peak, 2),
+    }
     nbformat.write(notebook, unfinished)
     unfinished.replace(output)

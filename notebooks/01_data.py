@@ -500,17 +500,16 @@ if settings.is_standard:
 # </details>
 
 # %%
-few = images.train[:2_000].astype(np.float32) / 255
+few = images.train[:2_000].reshape(-1, 784).astype(np.float32) / 255
 unseen_noisy, unseen = evaluation_pair(images.validation, settings, noise="gaussian", level=0.5)
 
 
 def errors_after(fresh):
     """The mean squared error of a linear filter on the pairs of ten epochs, to which it was fitted, and on validation images."""
     epochs_seen = [add_noise(few, "gaussian", 0.5, seed=(1, epoch if fresh else 0)) for epoch in range(10)]
-    inputs, targets = np.concatenate(epochs_seen).reshape(-1, 784), np.tile(few.reshape(-1, 784), (10, 1))
-    weights = np.linalg.solve(inputs.T @ inputs + np.eye(784, dtype=np.float32), inputs.T @ targets)
+    weights = np.linalg.solve(sum(noisy.T @ noisy for noisy in epochs_seen) + np.eye(784), sum(noisy.T @ few for noisy in epochs_seen))
     unseen_error = np.mean(np.square(unseen_noisy.reshape(-1, 784) @ weights - unseen.reshape(-1, 784)))
-    return np.mean(np.square(inputs @ weights - targets)), unseen_error
+    return np.mean([np.mean(np.square(noisy @ weights - few)) for noisy in epochs_seen]), unseen_error
 
 
 fit = {"stored": errors_after(fresh=False), "fresh": errors_after(fresh=True)}

@@ -65,6 +65,7 @@ def test_a_run_with_papermill_from_failure_to_success_to_nothing_left_to_do(smal
     assert "noise_level = 0.1\n" in injected
     assert all(cell.execution_count for cell in notebook.cells)
     assert 0 < notebook.metadata.dae_keras.seconds < 120
+    assert 0 < notebook.metadata.dae_keras.processor_seconds < 120
     assert 0.02 < notebook.metadata.dae_keras.peak_memory_gb < 2
     # Relative paths count from the course folder, and the source stays as it was.
     assert (small_course / "runs" / "full" / "checkpoints" / "DAE.keras").read_text() == "trained for 2 epochs"
