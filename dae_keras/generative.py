@@ -73,7 +73,7 @@ def importance_weighted_bound(model, images, targets, samples, seed=0):
 
 
 def frechet_distance(features, other_features):
-    """Fréchet distance of two Gaussians fitted to two sets of feature vectors: 0 for equal means and covariances.
+    """Squared Fréchet distance of two Gaussians fitted to two sets of feature vectors: 0 for equal means and covariances.
 
     |m1 - m2|^2 + trace(C1 + C2 - 2 (C1 C2)^(1/2)); Dowson and Landau 1982; on Inception features it is the FID of Heusel et al. 2017,
     "GANs Trained by a Two Time-Scale Update Rule", equation 6. Comparable only between sets of the same size and features of one network.

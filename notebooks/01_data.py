@@ -265,7 +265,7 @@ Markdown(markdown_table(comparison))
 #
 # <details><summary>D. Masking, and salt and pepper: they hit only a share of the pixels</summary>
 #
-# No. Half of the pixels that salt and pepper hits become white, black ones too.
+# No. Half of the pixels that salt and pepper hits become white, and that includes black ones.
 #
 # </details>
 #
@@ -379,7 +379,7 @@ plots.histograms({"clean": some, "noisy, not clipped": unclipped, "noisy, clippe
 # $$\mathrm{MSE}(x, y) = \frac 1n \sum_{i=1}^n (x_i - y_i)^2, \qquad
 # \mathrm{PSNR}(x, y) = 10 \log_{10} \frac{1^2}{\mathrm{MSE}(x, y)} \ \text{decibels (dB)} .$$
 #
-# Higher is better: 10<!--=10--> dB more is a tenth of the error, 3<!--=10 * np.log10(2):.0f--> dB more is half of it. For equal images the
+# Higher is better: 10<!--=10--> dB more is a tenth of the squared error, 3<!--=10 * np.log10(2):.0f--> dB more is half of it. For equal images the
 # PSNR is infinite (`inf`). What lies outside $[0, 1]$ is clipped before it is measured.
 #
 # The PSNR of a *set* of images is the mean of their PSNRs. Some authors take the PSNR of the mean MSE instead. That is never higher,
@@ -468,8 +468,8 @@ if settings.is_standard:
 
 # %% [markdown]
 # The default noise, Gaussian of 0.5 and clipped, starts from **9.38**<!--=start["psnr"]:.2f--> dB and an SSIM of
-# **0.413**<!--=start["ssim"]:.3f-->. Every model and every classical filter in this course starts from the same noisy images: one draw, fixed
-# by `data_seed`. These are the numbers to beat.
+# **0.413**<!--=start["ssim"]:.3f-->. Every model and every classical filter that this course measures on the whole test set, with this noise, starts from the
+# same noisy images: one draw, fixed by `data_seed`. These are the numbers to beat.
 #
 # ## Fresh noise for every image, in every epoch
 #
@@ -538,8 +538,8 @@ pairs = (
 print(len(pairs), "batches; the first holds noisy and clean images of shape", *(tuple(part.shape) for part in next(iter(pairs))))
 
 # %% [markdown]
-# The package's `training_pairs(batches(...))` is the same pipeline with two changes: any kind of noise, and noise whose seed is itself
-# drawn from a seeded sequence. So the noise is fresh in every epoch, and yet the same again when you run the notebook again. See for
+# The package's `training_pairs(batches(...))` does the same for any kind of noise, with `tf.data`'s own tuning switched off, and with a
+# seed for the noise that is itself drawn from a seeded sequence. So the noise is fresh in every epoch, and yet the same again when you run the notebook again. See for
 # yourself:
 
 # %%

@@ -114,8 +114,8 @@ print("device:", set_up(settings))
 #
 # $$\min_{f,\,g}\; \mathbb E_{x}\, \mathbb E_{\tilde x \mid x}\; L\bigl(x,\; g(f(\tilde x))\bigr).$$
 #
-# Copying the input is no longer a solution, because it copies the noise. Many clean images $x$ may lie behind one noisy $\tilde x$. For both losses
-# used here, squared error and cross-entropy, the best single answer is their mean, $\mathbb E[x \mid \tilde x]$. That is why a denoiser's output looks soft
+# Copying the input is no longer a solution, because it copies the noise. Many clean images $x$ may lie behind one noisy $\tilde x$. For squared
+# error and for cross-entropy, the two losses that you can choose, the best single answer is their mean, $\mathbb E[x \mid \tilde x]$. That is why a denoiser's output looks soft
 # where the noise hid the truth: the mean of many possible edges is a blurred edge.
 #
 # (Vincent, Larochelle, Bengio and Manzagol: *Extracting and composing robust features with denoising autoencoders*, ICML 2008.)
@@ -165,7 +165,7 @@ plain = keras.Sequential([encoder, decoder])
 #
 # </details>
 #
-# <details><summary>B. 322,020<!--=encoder.count_params()-->: the decoder uses the encoder's weights the other way round</summary>
+# <details><summary>B. 323,204<!--=(expected - sum(sizes[1:])) // 2 + sum(sizes[1:])-->: the decoder uses the encoder's weights the other way round, and has biases of its own</summary>
 #
 # No. Some autoencoders tie their weights like that, this one does not: the decoder has matrices of the same sizes, but learns its own.
 #
@@ -477,9 +477,9 @@ Markdown(
 # %% [markdown]
 # (On the first 5,000<!--=len(some)--> test images; the last two rows mirror each other, for wrong fluctuations alone make the same images as background and contrast put right.)
 #
-# Each change does damage by itself. Raising all pixels by the lift of black costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises too; the lower contrast, on the dark background, costs
+# Each change does damage by itself. Raising all pixels by as much as black is lifted more costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises too; the lower contrast, on the dark background, costs
 # 3.6<!--=cost["contrast"]:.1f--> dB; the larger fluctuations alone cost 2.05<!--=cost["fluctuations"]:.2f--> dB, which includes what the pixels below 0 do. But they do not add up: background and contrast together cost
-# 2.75<!--=cost["background and contrast"]:.2f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract the lift, the obvious
+# 2.75<!--=cost["background and contrast"]:.2f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract that difference, the obvious
 # remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
 # background, ink and noise go together at its own level, and it is the combination that counts: one departure can make up for a part of another, and to
@@ -754,7 +754,7 @@ from keras import layers
 # ### Exercise 1 · Binary cross-entropy
 #
 # Write the loss of this notebook for each image, in nats: the mean over its pixels. Binary cross-entropy reads a clean pixel $x$ as the probability of ink, and the
-# network's answer $p$ as its guess. Ink costs $-\ln p$ nats, background costs $-\ln(1 - p)$; a grey pixel is a mixture of both. Like Keras, clip $p$ to
+# network's answer $p$ as its guess. Ink costs $-\ln p$ nats, background costs $-\ln(1 - p)$; a grey pixel is a mixture of both. As Keras does where it is given probabilities, clip $p$ to
 # $[10^{-7},\, 1 - 10^{-7}]$ first. For $x = p = 0.5$ the loss of a pixel is $\ln 2$, about 0.693<!--=np.log(2):.3f-->.
 
 

@@ -121,7 +121,7 @@ print("device:", set_up(settings, convolutions=True))
 # $$y_{i,j,k} = \beta_k + \sum_{u,v,c} w_{u,v,c,k}\; x_{si+u,\,sj+v,\,c}\,,$$
 #
 # where $u$ and $v$ run over the rows and columns of the window, $c$ over the channels of the input, and $\beta_k$ is
-# a bias.
+# a bias. The weights $w$ of one map are its **kernel**.
 #
 # Two assumptions about images are built in: pixels that belong together lie close together, and a stroke is a stroke
 # wherever it is. Where they hold, a few weights, trained on every window of every image, do the work of very many.
@@ -138,7 +138,7 @@ print("device:", set_up(settings, convolutions=True))
 # <details><summary>B. About five million, and about 160 thousand</summary>
 #
 # No. That is a 5 × 5 window and a bias for each of the 6,272 outputs, 163,072<!--=26 * 14 * 14 * 32--> numbers. A convolution has the same
-# window at all 14 × 14 places.
+# kernel at all 14 × 14 places.
 #
 # </details>
 #
@@ -156,7 +156,7 @@ convolution = keras.Model(image, layers.Conv2D(32, 5, strides=2, padding="same")
 print(f"dense: {dense_layer.count_params():,} weights; convolution: {convolution.count_params():,} weights")
 
 # %% [markdown]
-# The convolution is 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times smaller: it has a window and a bias for each of its 32 maps, and no more.
+# The convolution is 5,918<!--=dense_layer.count_params() / convolution.count_params():,.0f--> times smaller: it has a kernel and a bias for each of its 32 maps, and no more.
 #
 # ## Down to the code and up again
 #
@@ -277,8 +277,8 @@ Markdown(markdown_table([{"PSNR (dB)": name, **{case: f"{short[name, case]:.2f}"
 #
 # ## Training
 #
-# Nearly all of the time goes into convolutions. `convolutions=True` lets them compute in bfloat16 where the processor has instructions for that: 16
-# bits with the range of the usual 32, but with two or three digits. Weights, losses and whatever leaves the network keep 32 bits. That costs no
+# Most of the time goes into convolutions<!--?bench("### DCAE, batch 32", "floor", "ratio") > 0.55-->. `convolutions=True` lets them compute in bfloat16 where the processor has instructions for that: 16
+# bits, with the range of the usual 32 but only two or three significant digits. Weights, losses and whatever leaves the network keep 32 bits. That costs no
 # quality<!--?abs(value("exercises", "PSNR", model="DCAE", variant="precision = float32") - value("exercises", "PSNR", model="DCAE", variant="defaults")) < 0.03-->: with bfloat16 the DCAE reaches
 # 21.02<!--=value("exercises", "PSNR", model="DCAE", variant="defaults"):.2f--> dB in 2<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.0f--> minutes, with 32 bits throughout
 # 21.01<!--=value("exercises", "PSNR", model="DCAE", variant="precision = float32"):.2f--> dB in 3<!--=value("exercises", "minutes", model="DCAE", variant="precision = float32"):.0f--> (one seed, two cores).
@@ -368,7 +368,7 @@ Markdown(markdown_table([dict(zip(header, line, strict=True)) for line in lines]
 #
 # These are single trainings, but chance moves them little: over three seeds the standard deviation is 0.02<!--=deviation("denoisers", "PSNR", method="DAE"):.2f--> dB for the
 # DAE and 0.01<!--=deviation("denoisers", "PSNR", method="DCAE"):.2f--> for the DCAE. And "convolutions" stands for all that sets the two networks apart: the DCAE also has
-# more layers, residual blocks, half the weights<!--?0.4 < value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="defaults") < 0.6-->, and more arithmetic per image. That the windows matter, and not only the
+# more layers, residual blocks, fewer than half the weights at the same code size<!--?value("exercises", "weights", model="DCAE", variant="defaults") / value("exercises", "weights", model="DAE", variant="latent_dim = 128") < 0.5 and value("exercises", "weights", model="DCAE", variant="code_dim = 20") / value("exercises", "weights", model="DAE", variant="defaults") < 0.5-->, and more arithmetic per image. That the windows matter, and not only the
 # depth, is what the shuffled images have shown, for a small DCAE after a short training.
 #
 # ## What the network has learned
@@ -439,7 +439,7 @@ for join in (layers.Concatenate(), layers.Add()):
 # After concatenation the next convolution has twice<!--?1.9 < joined_weights["Concatenate"] / joined_weights["Add"] < 2.1--> as many maps to read. Adding costs nothing, which makes for a
 # fair comparison: `DCAE(skips=True)` is the network above with two sums in it, and its shape is that of a U-Net. What the
 # skips can carry is the *place* of things, and to the pixel: a map of 14 × 14 has one value for every second pixel in
-# each direction, but there are 32 of them, with different windows.
+# each direction, but there are 32 of them, each with weights of its own for the same window.
 #
 # Is it still an autoencoder with a short code? Count what its decoder needs for one image.
 
@@ -576,7 +576,7 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 # %% [markdown]
 # The 14 × 14 maps follow shifts by 2 and by 4 pixels, the 7 × 7 maps only the shift by 4<!--?max(follow["14 × 14 maps", 2], follow["14 × 14 maps", 4], follow["7 × 7 maps", 4]) < 0.15 < 0.4 < min(follow["14 × 14 maps", 1], follow["7 × 7 maps", 1], follow["7 × 7 maps", 2])-->. For the
 # code the measure says less: it is no map that could move along, and it must change if the decoder is to draw the digit elsewhere. After a shift by 4
-# it differs as much as that of another digit<!--?0.85 < follow["code", 4] < 1.15-->. Whether it changes in the right way, the restored images tell.
+# it differs as much as from the code of another digit that was moved as far<!--?0.85 < follow["code", 4] < 1.15-->. Whether it changes in the right way, the restored images tell.
 #
 # **Predict before you run:** the same 1,000<!--=len(some_clean):,.0f--> images are moved by 4 pixels. Which network loses most: the DAE, the DCAE,
 # or the DCAE with skips? (The DAE is notebook 2's, where you have run it.)
@@ -637,7 +637,8 @@ for shift in (0, 4):
 #
 # ## What a denoiser knows
 #
-# No decoder here can draw a digit from nothing. The denoiser as a whole can. To see why, ask what the *best* answer to
+# The decoder of the network with skips cannot draw a digit from a code alone: it needs the maps as well. (What the plain DCAE's can do, notebook 4 asks.)
+# But the denoiser as a whole can draw one from pure noise. To see why, ask what the *best* answer to
 # a noisy image says about images. Let $y = x + \sigma e$, with $e$ from $N(0, 1)$ for each pixel, and nothing clipped.
 # All images $x$ that could lie behind $y$ add up to the density of noisy images,
 #
@@ -707,13 +708,13 @@ Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y 
 #
 # To go down the levels is Song and Ermon's idea (2019); they add fresh noise in every step. The step without randomness is Euler's method for a
 # differential equation whose solutions pass through the same sequence of densities, the probability flow (Song et al. 2021).
-# `dae_keras/sampling.py` asks once more at the end of each step and goes in the
-# mean of both directions, which needs fewer steps, though each of them puts two questions (Karras et al. 2022, algorithm 1).
+# `dae_keras/sampling.py` asks once more at the end of each step but the last, and goes in the
+# mean of both directions, which needs fewer steps, though each of those asks the denoiser twice (Karras et al. 2022, algorithm 1).
 #
-# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with three changes. Every training image gets a level of its own, from 0.05<!--=settings.lowest_level:.2f--> to
+# The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with four changes. Every training image gets a level of its own, from 0.05<!--=settings.lowest_level:.2f--> to
 # 4<!--=settings.highest_level:.0f-->, every doubling being equally likely (log-uniform); the noise is not clipped, or the identity would not hold; and
 # the network divides its input by its root mean square (`scaled=True`), so that what it sees is of the same size at every
-# level. Batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
+# level; and batches of 128<!--=settings.all_levels_batch_size--> let it see more levels in one step.
 
 # %% tags=["nbval-ignore-output"]
 finished = settings.model_path.with_name("DCAE_all_levels.keras") if settings.model_path else None
@@ -792,11 +793,12 @@ plots.image_rows(first | steps, "From pure noise to digits")
 
 # %% [markdown]
 # *The figure: five rows of ten pictures. Under the pure noise its first answers: dim blots, a few of which can be read as a digit.
-# After two steps bold blobs with the outline of one. After five steps digits with clean strokes; after ten the same ones,
-# slightly smoother. One or two are well-drawn strokes that belong to no digit.*
+# After two steps bold blobs with the outline of one. After five steps most have clean strokes, and two are still filled
+# blobs. Ten steps change little more. One or two are well-drawn strokes that belong to no digit.*
 #
 # A single answer is a mean, hence the blot. But it is also a direction, and a step that way leaves noise that hides less. No
-# step draws a random number: the noise at the start decides which digit appears.
+# step draws a random number: which digit appears follows from the noise at the start, and from the number of steps (in the first column a 9 after two
+# steps, a 7 after five).
 #
 # So the network as a whole can generate images, by denoising, although its decoder alone cannot. Notebook 5 measures how well, beside the
 # variational autoencoder, and whether it only copies the training images.
@@ -971,7 +973,7 @@ check("walked", walked)
 #    kernels are swapped in the same way, and whose two dense layers are reordered to match, restores the new images exactly as well; so does a DAE with the
 #    weights of its first and last layers reordered. Both networks should therefore do about as well as before; what differs is the luck of the first
 #    weights. It is the neighbourhoods that count, not the order as such.
-# 8. Each moved copy is restored worse (see the table of shifts)<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
+# 8. A copy moved to the right is restored worse (see the table of shifts), and one moved elsewhere probably too<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
 #    their mean gains 0.09<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=500, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
 #
 # ```python
@@ -998,11 +1000,11 @@ check("walked", walked)
 # - A convolution uses the same few weights in every window. It assumes that neighbours belong together; where pixels
 #   were shuffled, its lead was gone after a short training.
 # - Choose strides that divide the image size. Residual blocks can start as the identity, which helps a little early on.
-# - From 18.8<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): somewhat more than half of the gain comes with the
-#   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.75-->, the rest with the longer code.
+# - From 18.8<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): half to two thirds of the gain, depending on which change is made first, comes with the
+#   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.7-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code has to learn
 #   them: a move by one pixel costs up to 1.1<!--=max(found[0] - found[1] for found in shift_psnr.values()):.1f--> dB, a move by four up to
-#   6.3<!--=max(found[0] - found[4] for found in shift_psnr.values()):.1f-->; and in the network with skips it misleads the decoder.
+#   6.3<!--=max(found[0] - found[4] for found in shift_psnr.values()):.1f-->; and in the network with skips the code of a moved digit misleads the decoder.
 # - Skip connections lead feature maps around the code: 0.3<!--=skip_scores["psnr"] - scores["psnr"]:.1f--> dB more with no extra weights. But there is no short code
 #   left, and the decoder alone draws no digit.
 # - What the best denoiser changes is a step uphill on the density of noisy images. Trained at all levels and asked again and

@@ -36,5 +36,7 @@ def with_counts(text, counts, counted="", again=False):
         lines[rows[0]] = f"| {kind} | {tried:,} | {survived:,} | {promise}"
     if counted:
         place = next(number for number, line in enumerate(lines) if line.startswith("Counted "))
-        lines[place] = f"{lines[place]} What failed was mended and tried again {counted}" if again else f"Counted {counted}"
+        lines[place] = (
+            f"{lines[place]} What failed was mended, where it could be, and tried again {counted}" if again else f"Counted {counted}"
+        )
     return "\n".join(lines) + "\n"

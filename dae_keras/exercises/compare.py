@@ -289,7 +289,7 @@ def frechet(answer):
                 + traces
                 - 2 * np.trace(root(covariance) @ root(other)),
                 "the trace of a root is not the root of the trace": same + traces - 2 * np.sqrt(np.trace(covariance @ other)),
-                "this is the root of the Fréchet distance: the formula ends before it": np.sqrt(right),
+                "this is the root, where the formula and the course keep the square": np.sqrt(right),
             },
         )
         if abs(result_of(real, mean, covariance, mean, covariance, shape=())) > 1e-6:

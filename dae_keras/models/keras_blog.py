@@ -1,4 +1,4 @@
-"""The convolutional autoencoder of the Keras blog: not one of the course's models, but the best-known rival."""
+"""The convolutional autoencoder of the Keras blog: not one of the course's models, but a well-known rival."""
 
 import keras
 from keras import layers
