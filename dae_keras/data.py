@@ -115,7 +115,7 @@ def _chunks(settings, part, rows):
         keep = tf.constant(wanted)[first : first + tf.size(labels, tf.int64)]
         images = _decoded(files[keep])
         if settings.binarisation == "static":
-            # What one draw for all images of the part, `binarise(images, seed)`, would have here: Philox makes four numbers a step.
+            # What one draw for all images of the part, `binarise(images, seed)`, would have here: Philox makes four numbers per step.
             key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
             counter += tf.stack([tf.cast(first * 28 * 28 // 4, tf.uint64), 0])
             philox = tf.random.Algorithm.PHILOX.value

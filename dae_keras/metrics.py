@@ -62,7 +62,7 @@ def bce(clean, restored):
 
 
 def measure(clean, restored):
-    """All four, each as the mean over the images: a dict with the keys psnr (dB), ssim, mse and bce (nats a pixel).
+    """All four, each as the mean over the images: a dict with the keys psnr (dB), ssim, mse and bce (nats per pixel).
 
     Raises:
         ValueError: the two arrays differ in shape.

@@ -21,7 +21,7 @@ _KINDS = [name for name in NOISES if name != "none"]
 
 
 class NoiseLab:
-    """One digit, spoiled at will, and what several models make of it.
+    """One digit, corrupted at will, and what several models make of it.
 
     Args:
         models: dict of name to model, each a function of noisy images (n, 28, 28, 1).

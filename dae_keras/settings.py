@@ -199,7 +199,7 @@ def _size_problems(settings):
     if weights > _MOST_WEIGHTS:
         problems += together(("hidden_dim", "latent_dim", "hidden_layers"), f"they make {weights:,} weights", _MOST_WEIGHTS)
     if samples > _MOST_SAMPLES:
-        problems += together(("batch_size", "importance_samples"), f"they make {samples:,} samples a step", _MOST_SAMPLES)
+        problems += together(("batch_size", "importance_samples"), f"they make {samples:,} samples per step", _MOST_SAMPLES)
     if maps > _MOST_MAPS:
         problems += together(("batch_size", "all_levels_batch_size", "filters"), f"they make {maps:,} feature maps a step", _MOST_MAPS)
     return problems

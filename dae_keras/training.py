@@ -180,7 +180,7 @@ def train(model, pairs, validation, settings, name=None):
         name: for checkpoint and logs, in place of the model's class: a second training of one class in one run.
 
     Returns:
-        The compiled model, and its history: a dict of lists, one value an epoch, with `loss`, `val_loss` and `seconds` among the keys.
+        The compiled model, and its history: a dict of lists, one value per epoch, with `loss`, `val_loss` and `seconds` among the keys.
 
     Where another process trains a model of that name into the same run folder, this one waits until it has finished.
 

@@ -834,7 +834,7 @@ def blind_pairs(images, sigma, batch_size):
 
     def pair(batch):
         clean = tf.cast(batch, tf.float32) / 255
-        levels = tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)  # one an image
+        levels = tf.random.uniform((tf.shape(clean)[0], 1, 1, 1), 0, 2 * sigma)  # one per image
         return tf.clip_by_value(clean + levels * tf.random.normal(tf.shape(clean)), 0, 1), clean
 
     shuffled = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images))

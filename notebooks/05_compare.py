@@ -323,8 +323,8 @@ show_table(
 # test images stay the same (`data_seed`). Each network was trained with three seeds, and so was a well-known public rival, the
 # **convolutional autoencoder of the Keras blog** (Chollet 2016), with this course's noise, ten epochs and schedule. The DCAE with skips was also
 # trained **at length**, for 64<!--=at_length["DCAE_skip"]["epochs"]--> epochs at twice<!--?at_length["DCAE_skip"]["filters"] == 2 * Settings().filters--> the
-# width. To save time, that training differs in more: batches of 128<!--=at_length["DCAE_skip"]["batch_size"]--> and a learning rate of
-# 0.0015<!--=at_length["DCAE_skip"]["learning_rate"]:.4f-->. The Keras blog's network, too, was trained longer, for as
+# width. To save time, that training differs in more: batches of 128<!--=at_length["DCAE_skip"]["batch_size"]-->, a learning rate of
+# 0.0015<!--=at_length["DCAE_skip"]["learning_rate"]:.4f-->, and bfloat16 on whatever machine. The Keras blog's network, too, was trained longer, for as
 # many epochs as its author trained it.
 #
 # That takes too long for a notebook: `dae-keras study seeds` makes all of it and writes `notebooks/tables/denoisers.csv`. Here it is; the file also says
@@ -379,7 +379,7 @@ show_table(
 #
 # At length, with three times<!--?2.5 < value("denoisers", "weights", method="DCAE_skip at length") / weights["DCAE_skip"] < 3.5--> the weights, the DCAE with skips
 # gains another 0.39<!--=value("denoisers", "PSNR", method="DCAE_skip at length") - mean("denoisers", "PSNR", method="DCAE_skip"):.2f--> dB, in
-# 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes (with an earlier and slower version of the code). Width, epochs, batches or
+# 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes. Width, epochs, batches or
 # learning rate? One run that changes all of them cannot tell.
 #
 # How much is left? A U-Net (notebook 3) with 9.1<!--=value("ceiling", "weights") / 1e6:.1f--> million weights, far too large for a processor, trained for
@@ -1178,7 +1178,7 @@ live(NoiseLab(models, images.test[:100]))
 #   little noise, the DAE loses to the filter<!--?value("noise", "PSNR", method="DAE", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1") < value("noise", "PSNR", method="linear filter", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1")-->, mostly because of its short code: with a code of 128 it comes within
 #   0.4<!--=value("noise", "PSNR", method="linear filter", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1") - value("exercises", "PSNR", model="DAE", variant="latent_dim = 128; noise_level = 0.1"):.1f--> dB.
 #
-# **The third sitting** looks at single images: those that the best denoiser spoils, and those that two models invent. It needs the kernel of the first two, or
+# **The third sitting** looks at single images: those that the best denoiser restores worst, and those that two models invent. It needs the kernel of the first two, or
 # all cells above this one once more.
 
 # %% [markdown]
@@ -1291,7 +1291,7 @@ plots.image_rows({"test images": clean[:10]} | drawn, "Drawn by hand and by two 
 # *The figure: five rows of ten digits. The test images and the DCAE's samples have clean, white strokes; the VAE's are soft, many fade into
 # grey clouds. Some of the DCAE's are strokes that belong to no digit.*
 #
-# How near are the samples to real digits, as a set? The ruler is notebook 4's **Fréchet distance** to the test images, in the 64 features of the
+# How near are the samples to real digits, as a set? The measure is notebook 4's **Fréchet distance** to the test images, in the 64 features of the
 # classifier of clean images: 0 if means and covariances agree. The floor is the distance of as many *training* images. Without it the number says
 # nothing, for it depends on the classifier and on how many images there are.
 
@@ -1316,7 +1316,7 @@ def decoded(model, codes, labels, count):
 
 samples_each = min(2_000, len(clean))
 sets = {label: draw(label, samples_each) for label in inventors}
-if settings.is_standard and "plain VAE" in inventors:  # with a code of one number, or few images, some digit may have no covariance
+if settings.is_standard and "plain VAE" in inventors:  # with a code of one dimension, or few images, some digit may have no covariance
     with_codes, labels = images.train[:10_000] / np.float32(255), images.train_labels[:10_000]
     for label, model in {"plain VAE": inventors["plain VAE"], "DCAE": models["DCAE"]}.items():
         codes = model.encoder.predict(with_codes, batch_size=500, verbose=0)
@@ -1458,7 +1458,7 @@ if denoiser:
 # ### What the VAE still has
 #
 # Samples are not everything. The VAE draws in one step; the denoiser, with its 19 questions, takes between fifty and three hundred times<!--?50 < hundred_seconds["DCAE at all levels"] / hundred_seconds["plain VAE"] < 300--> as
-# long for a hundred images (it varies from call to call). The VAE has a **code**: 20 numbers that stand for an image, to compare images by, and to walk between. All the denoiser has
+# long for a hundred images (it varies from call to call). The VAE has a **code**: 20 values that stand for an image, to compare images by, and to walk between. All the denoiser has
 # is the noise it started from, as large as the image. And the VAE has a **bound**: notebook 4 could say of an image how many nats it costs at most. One
 # answer of the denoiser tells the slope of the density, not its height. To get a height from it, one has to add up along a whole walk (Song et al. 2021), which this
 # course does not do.
@@ -1554,7 +1554,7 @@ check("posterior_mean", posterior_mean)
 # %% [markdown]
 # ### Exercise 5 · The Fréchet distance
 #
-# The ruler of "Who invents best?", from means and covariances:
+# The measure of "Who invents best?", from means and covariances:
 # $\lVert m_1 - m_2 \rVert^2 + \mathrm{trace}\,\bigl(C_1 + C_2 - 2\,(C_1 C_2)^{1/2}\bigr)$.
 
 

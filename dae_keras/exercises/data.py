@@ -96,7 +96,7 @@ def clipped_mean(answer):
     "01_data",
     10,
     "First the mean squared error of each image: which axes belong to one image, and which one counts the images?",
-    "`np.mean(..., axis=(1, 2, 3))` gives one number an image. Clip the second argument to the range from 0 to 1 before you compare.",
+    "`np.mean(..., axis=(1, 2, 3))` gives one number per image. Clip the second argument to the range from 0 to 1 before you compare.",
     "The PSNR is 10 times the decimal logarithm of 1 / MSE, that is `-10 * np.log10(mse)`.",
 )
 def psnr(answer):

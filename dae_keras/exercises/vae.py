@@ -48,7 +48,7 @@ def sampled_code(answer):
         (np.ptp(values, axis=0).max(), "every image gets the same code: draw a noise of its own for each, of the shape of z_mean"),
         (
             np.ptp((values - wide[0]) / right, axis=1).max(),
-            "all numbers of a code share one random number: draw a number of its own for each",
+            "all dimensions of a code share one random number: draw a number of its own for each",
         ),
     ):
         if varying < 1e-4:

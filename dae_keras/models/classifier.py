@@ -8,7 +8,7 @@ def digit_classifier(steps_per_execution=64, learning_rate=1e-3):
     """A convolutional classifier, compiled: images (n, 28, 28, 1) in, ten scores before the softmax (n, 10) out.
 
     It reads clean MNIST after five epochs (notebook 4 asserts how well; `trainings.trained_reader` trains it). Its layer `features` gives
-    64 numbers an image, the feature space of the course's Fréchet distance.
+    64 numbers per image, the feature space of the course's Fréchet distance.
 
     Args:
         steps_per_execution: of `compile`; 1 where several devices share a batch.

@@ -1,4 +1,4 @@
-// The live demo: what is drawn or chosen, spoilt, restored, scored, at once and in this page alone.
+// The live demo: what is drawn or chosen, corrupted, restored, scored, at once and in this page alone.
 
 import { loadInventor, loadModels, walk as walkDown } from "./models.js";
 import { addNoise, draw, psnr } from "./noise.js";
@@ -47,7 +47,7 @@ function latest(work) {
   };
 }
 
-// ------------------------------------------------------------------------------------------------------------ spoil and restore
+// ------------------------------------------------------------------------------------------------------------ corrupt and restore
 
 const figures = Object.fromEntries(
   Object.entries(TITLES).map(([name, title]) => {
