@@ -1001,7 +1001,7 @@ check("walked", walked)
 #   were shuffled, its lead was gone after a short training.
 # - Choose strides that divide the image size. Residual blocks can start as the identity, which helps a little early on.
 # - From 18.8<!--=psnr["DAE"][0]:.1f--> dB (DAE, code of 20) to 21.0<!--=psnr["DCAE"][1]:.1f--> dB (DCAE, code of 128): half to two thirds of the gain, depending on which change is made first, comes with the
-#   convolutions<!--?0.5 < min(by_convolutions) / whole_gain < max(by_convolutions) / whole_gain < 0.7-->, the rest with the longer code.
+#   convolutions<!--?value("exercises", "PSNR", model="DCAE", variant="defaults") - value("exercises", "PSNR", model="DAE", variant="latent_dim = 128") > 0.5 * (value("exercises", "PSNR", model="DCAE", variant="defaults") - value("exercises", "PSNR", model="DAE", variant="defaults")) and value("exercises", "PSNR", model="DCAE", variant="code_dim = 20") - value("exercises", "PSNR", model="DAE", variant="defaults") < 0.7 * (value("exercises", "PSNR", model="DCAE", variant="defaults") - value("exercises", "PSNR", model="DAE", variant="defaults"))-->, the rest with the longer code.
 # - Translation is built in locally: feature maps follow the shifts that their strides divide. A dense code has to learn
 #   them: a move by one pixel costs up to 1.1<!--=max(found[0] - found[1] for found in shift_psnr.values()):.1f--> dB, a move by four up to
 #   6.3<!--=max(found[0] - found[4] for found in shift_psnr.values()):.1f-->; and in the network with skips the code of a moved digit misleads the decoder.

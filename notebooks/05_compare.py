@@ -378,13 +378,13 @@ show_table(
 # 20.48<!--=value("denoisers", "PSNR", method="KerasBlog at length"):.2f--> dB, still below the DCAE's ten epochs<!--?mean("denoisers", "PSNR", method="DCAE") - value("denoisers", "PSNR", method="KerasBlog at length") > 0.05-->.
 #
 # At length, with three times<!--?2.5 < value("denoisers", "weights", method="DCAE_skip at length") / weights["DCAE_skip"] < 3.5--> the weights, the DCAE with skips
-# gains another 0.39<!--=value("denoisers", "PSNR", method="DCAE_skip at length") - mean("denoisers", "PSNR", method="DCAE_skip"):.2f--> dB, in
-# 42<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes. Width, epochs, batches or
+# gains another 0.36<!--=value("denoisers", "PSNR", method="DCAE_skip at length") - mean("denoisers", "PSNR", method="DCAE_skip"):.2f--> dB, in
+# 38<!--=value("denoisers", "minutes", method="DCAE_skip at length"):.0f--> minutes. Width, epochs, batches or
 # learning rate? One run that changes all of them cannot tell.
 #
 # How much is left? A U-Net (notebook 3) with 9.1<!--=value("ceiling", "weights") / 1e6:.1f--> million weights, far too large for a processor, trained for
 # 4<!--=value("ceiling", "minutes"):.0f--> minutes on a GPU (`benchmarks/ceiling.py`), reaches 22.06<!--=value("ceiling", "PSNR"):.2f--> dB and an SSIM of
-# 0.913<!--=value("ceiling", "SSIM"):.3f-->, another 0.31<!--=value("ceiling", "PSNR") - value("denoisers", "PSNR", method="DCAE_skip at length"):.2f--> dB. On training images,
+# 0.913<!--=value("ceiling", "SSIM"):.3f-->, another 0.34<!--=value("ceiling", "PSNR") - value("denoisers", "PSNR", method="DCAE_skip at length"):.2f--> dB. On training images,
 # under fresh noise, it has 22.29<!--=value("ceiling", "training PSNR"):.2f--> dB, and 22.13<!--=value("ceiling", "validation PSNR"):.2f--> dB on the validation images: it has begun to
 # learn its images by heart<!--?value("ceiling", "training PSNR") - value("ceiling", "validation PSNR") > 0.1-->, so that more training alone would probably gain little. Whether more images or another network
 # would was not tested: what one network reached is no limit.
