@@ -6,8 +6,8 @@ expression it comes from; a claim in words is followed by a condition that must 
     The DAE reaches **18.84**<!--=scores["psnr"]:.2f--> dB, twice<!--?1.9 < ratio < 2.1--> what ...
 
 An expression may use the variables that its notebook has at the end of its run, and the functions of `LOOKUPS`. `python -m dae_keras.pages`
-(`make notebooks`) runs the notebooks, stores the values of their expressions in the .ipynb, and writes the numbers into .py, .ipynb and
-README.md. A table between `<!--=expression-->` and `<!--/-->`, each on a line of its own, is written as a whole. `<!--:expression-->`
+(`make notebooks`) runs the notebooks, stores in the .ipynb the values of those expressions that no table answers, and writes the numbers
+into .py, .ipynb and README.md. A table between `<!--=expression-->` and `<!--/-->`, each on a line of its own, is written as a whole. `<!--:expression-->`
 only stores a value, for `page(...)` elsewhere.
 """
 
@@ -346,7 +346,9 @@ def run_notebook(path, parameters=None):
             if output.output_type == "execute_result":
                 output.execution_count = number
     shrink_pictures(notebook)
-    notebook.metadata["dae_keras"] = {"outputs": outputs_digest(notebook), "figures": values}
+    looked_up = evaluate(wanted, {})
+    only_here = {expression: found for expression, found in values.items() if _is_error(looked_up[expression])}
+    notebook.metadata["dae_keras"] = {"outputs": outputs_digest(notebook), "figures": only_here}
     _write_page(path, notebook, values)
 
 

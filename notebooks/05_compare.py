@@ -1612,7 +1612,7 @@ check("frechet", frechet)
 # - The exact minimiser of the training loss looks up training images, and on new ones it falls behind a linear filter. What keeps a network from it makes it useful.
 # - Look at the failures: where the noise has hidden the truth, a denoiser invents.
 # - Asked again and again, from pure noise down the levels, a denoiser invents better than the plain VAE does from its prior: the Fréchet distance falls from
-#   70<!--=invention["plain VAE"][0]:.0f--> to 5<!--=invention["DCAE at all levels"][0]:.0f-->. With the codes and labels of training images, the DCAE's decoder comes as close by this distance. Its only code is the noise that it starts from,
+#   70<!--=invention["plain VAE"][0]:.0f--> to 5<!--=invention["DCAE at all levels"][0]:.0f-->. With the codes and labels of training images, the DCAE's decoder comes as close by this distance. The walk's only code is the noise that it starts from,
 #   this course computes no bound from it, and it takes many steps in place of one.
 #
 # ## Further reading
