@@ -138,6 +138,48 @@ def repeat(operation, inputs):
     return tf.Graph.create_op(tf.compat.v1.get_default_graph(), operation.type, inputs, attrs=attributes).outputs[0]
 
 
+def pipeline_alone(name, batch_size, images):
+    """The course's pipeline without a network: shuffle, gather, noise."""
+    settings = Settings(batch_size=batch_size, noise_level=NOISE_LEVEL)
+    training.set_up(settings)
+    pairs = training_pairs(batches(images, batch_size, settings.seed), settings)
+
+    @tf.function
+    def epoch():
+        return pairs.reduce(0.0, lambda total, pair: total + pair[0][0, 14, 14, 0])
+
+    def epoch_without_loss(number):
+        epoch()
+
+    return epoch_without_loss
+
+
+def steps_alone(name, batch_size, images, optimizer=FusedAdam):
+    """The course's `fit` without its pipeline: the same batch again and again."""
+    training.set_up(Settings())  # the course's threads
+    model = new_model(name)
+    model.compile(
+        optimizer(LEARNING_RATE), steps_per_execution=training.steps_at_once(), **({} if name == "VAE" else {"loss": "binary_crossentropy"})
+    )
+    clean = tf.cast(images[:batch_size], tf.float32) / 255
+    noisy = tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(clean.shape), 0, 1)
+    pairs = without_autotuning(tf.data.Dataset.from_tensors((noisy, clean)).repeat(len(images) // batch_size))
+
+    def epoch_without_loss(number):  # of one batch, seen so often, it would say nothing
+        model.fit(pairs, verbose=0, shuffle=False)
+
+    return epoch_without_loss
+
+
+class FusedDescent(FusedAdam):
+    """Plain gradient descent in one operation for each variable: what an update costs at least."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        tf.raw_ops.ResourceApplyGradientDescent(
+            var=variable.handle, alpha=tf.cast(learning_rate, variable.dtype), delta=tf.cast(gradient, variable.dtype)
+        )
+
+
 CASES = {
     "this course": course,
     "this course, XLA": partial(course, jit_compile="on"),
@@ -148,7 +190,13 @@ CASES = {
     "TensorFlow, bare loop": bare_loop,
     "floor": floor,
 }
+# Where its time goes.
+PARTS = {
+    "steps alone": steps_alone,
+    "steps alone, gradient descent": partial(steps_alone, optimizer=FusedDescent),
+    "pipeline alone": pipeline_alone,
+}
 
 
 if __name__ == "__main__":
-    serve(lambda case, model, batch_size, count: CASES[case](model, batch_size, training_images()[:count]), sys.argv[1:])
+    serve(lambda case, model, batch_size, count: (CASES | PARTS)[case](model, batch_size, training_images()[:count]), sys.argv[1:])

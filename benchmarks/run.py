@@ -51,7 +51,14 @@ IMAGES = {"DAE": 60_000, "VAE": 60_000, "DCAE": 6_000}  # an epoch's
 
 
 def main():
-    sections = {"start": start, "training": training, "inference": inference, "growth": growth, "lessons": lessons}
+    sections = {
+        "start": start,
+        "training": training,
+        "parts": parts_of_an_epoch,
+        "inference": inference,
+        "growth": growth,
+        "lessons": lessons,
+    }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds of every case (default 5)")
     parser.add_argument("--only", choices=sections, help="measure one section anew, and leave the others as they are")
@@ -196,6 +203,29 @@ LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebo
   from JAX's usual generator, and from the one it calls unsafe, which is faster in small batches.
 - **floor**: the matrix products and convolutions of the same training step in TensorFlow, back to back, and nothing else.
 """
+
+
+def parts_of_an_epoch(rounds):
+    """Where the time of the course's own training goes, for every model."""
+    cases = ("this course", "pipeline alone", "steps alone", "steps alone, gradient descent", "floor")
+    lines = [
+        "## Where an epoch goes",
+        "",
+        "Seconds per epoch in batches of 32, as above, and of its parts, measured apart. Pipeline and steps go side by side, each on half",
+        "of the cores, so that the longer of the two counts. *Gradient descent*: the same steps with the cheapest update in place of",
+        "Adam's. *Floor*: the matrix products and convolutions of the steps. What lies between the last two is all else in a step:",
+        "activations, loss, metrics, and the time that TensorFlow takes to begin each operation.",
+        "",
+        f"| model | {' | '.join(cases)} |",
+        f"| --- |{' ---: |' * len(cases)}",
+    ]
+    for model in EVERY:
+        commands = {name: [COURSE, "keras_cases.py", name, model, "32", str(IMAGES[model])] for name in cases}
+        answers = interleaved(commands, rounds)
+        medians = [statistics.median(answer["seconds"] for answer in answers[name]) for name in cases]
+        print(model, dict(zip(cases, medians, strict=True)), flush=True)
+        lines.append(f"| {model}, {IMAGES[model]:,} images | {' | '.join(f'{seconds:.2f}' for seconds in medians)} |")
+    return "\n".join([*lines, ""])
 
 
 def inference(rounds):

@@ -7,8 +7,8 @@ expression it comes from; a claim in words is followed by a condition that must 
 
 An expression may use the variables that its notebook has at the end of its run, and the functions of `LOOKUPS`. `python -m dae_keras.pages`
 (`make notebooks`) runs the notebooks, stores in the .ipynb the values of those expressions that no table answers, and writes the numbers
-into .py, .ipynb and README.md. A table between `<!--=expression-->` and `<!--/-->`, each on a line of its own, is written as a whole. `<!--:expression-->`
-only stores a value, for `page(...)` elsewhere.
+into .py, .ipynb and README.md. A table between `<!--=expression-->` and `<!--/-->`, each on a line of its own, is written as a whole.
+`<!--:expression-->` only stores a value, for `page(...)` elsewhere.
 """
 
 import argparse

@@ -55,6 +55,26 @@ def test_the_floor_has_every_product_of_a_step(monkeypatch, name, products, imag
     assert repeated == ["MatMul"] * products
 
 
+@pytest.mark.parametrize("part", keras_cases.PARTS)
+def test_the_parts_of_an_epoch_do_what_they_are_named_for(part, monkeypatch, images):
+    updates, batches = [], []
+    fit = keras.Model.fit
+
+    def watched(model, pairs, **arguments):
+        before = [weight.numpy() for weight in model.trainable_variables]
+        fit(model, pairs, **arguments)
+        updates.append([np.abs(after.numpy() - weight).max() for after, weight in zip(model.trainable_variables, before, strict=True)])
+        batches.append(len(pairs))
+
+    monkeypatch.setattr(keras.Model, "fit", watched)
+    assert keras_cases.PARTS[part]("DAE", 32, images[:96])(0) is None
+    assert batches == ([] if part == "pipeline alone" else [3])
+    if part == "steps alone":
+        assert np.allclose(max(updates[0]), 3 * protocol.LEARNING_RATE, rtol=0.1)  # Adam's first steps are as large as the rate
+    elif part == "steps alone, gradient descent":
+        assert min(updates[0]) > 0 and max(updates[0]) < protocol.LEARNING_RATE  # as small as the gradients
+
+
 def test_a_repeated_product_is_the_product(images):
     left, right = tf.random.normal((3, 4)), tf.random.normal((5, 4))
     graph = tf.function(lambda a, b: tf.matmul(a, b, transpose_b=True)).get_concrete_function(left, right).graph
