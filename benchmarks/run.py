@@ -194,7 +194,7 @@ LEGEND = """- **this course**: the pipeline, optimiser and `fit` that the notebo
 - **Keras, usual `tf.data`, not tuned**: the same with `tf.data`'s autotuning switched off (`options.autotune.enabled = False`).
 - **†**: a sleep, not training. The thread that tunes `tf.data` sleeps for 10 ms, then 20, 40 and so on, and an epoch that has ended can be
   kept waiting until it wakes: 10 ms × (2ⁿ − 1) after it began, such as 2.55 s, 5.11 s or 10.23 s. You do wait so long, but the ratio says
-  little about the work: that is in the row *not tuned*.
+  little about the work; for the usual `tf.data` that is in the row *not tuned*.
 - **TensorFlow, bare loop**: an epoch in one function, resident images, noise in the step, the course's Adam; no `tf.data`, no `fit`.
 - **PyTorch, usual loop**: each image made a tensor by itself, a `DataLoader`, Adam with its defaults, `loss.item()` in every step.
 - **PyTorch, fused Adam**: images resident, batches gathered at once, `Adam(fused=True)`, the loss read once per epoch.
@@ -211,12 +211,12 @@ def parts_of_an_epoch(rounds):
     lines = [
         "## Where an epoch goes",
         "",
-        "Seconds per epoch in batches of 32, as above, and of its parts, measured apart. *Pipeline*: shuffling, gathering, noise.",
-        "*Steps*: `fit` on one batch again and again. The two go side by side, each on half of the cores; what the whole takes more than",
-        "the steps is what the pipeline costs in spite of that. *Gradient descent*: the same steps with the cheapest update in place of",
-        "Adam's. *Floor*: the matrix products and convolutions of the steps. What the steps with gradient descent take more is all else:",
-        "activations, loss, metrics, and the time that TensorFlow takes to begin each operation. Where they take no more, nothing is left",
-        "to save but the convolutions themselves.",
+        "Seconds per epoch in batches of 32, and of its parts, measured apart, in runs of their own. *Pipeline*: shuffling, gathering,",
+        "noise. *Steps*: `fit` on one batch again and again. The two are meant to go side by side; what the whole takes more than the",
+        "steps is what the pipeline costs all the same, with what the two lose by competing for the cores. *Gradient descent*: the same",
+        "steps with the cheapest update in place of Adam's. *Floor*: the matrix products and convolutions of the steps. What the steps",
+        "with gradient descent take more is all else: activations, loss, metrics, and the time that TensorFlow takes to begin each",
+        "operation. A floor above the steps is no strict bound; it says that next to nothing but convolutions is left.",
         "",
         f"| model | {' | '.join(cases)} |",
         f"| --- |{' ---: |' * len(cases)}",
@@ -309,7 +309,7 @@ def lessons(rounds):
         "## Lessons",
         "",
         "What each notebook takes with the parameters of `params/quick` and `params/full`: seconds from its kernel's start to its end, the",
-        "cores that were busy on the average (processor time over these seconds), and the most memory that it had (GB, resident).",
+        "cores that were busy on average (processor time over these seconds), and the most memory that it had (GB, resident).",
         f"On {time.strftime('%Y-%m-%d')}: {processor()}, {os.cpu_count()} cores, no GPU.",
         "",
         f"| notebook |{''.join(f' {profile}: seconds | {profile}: cores | {profile}: GB |' for profile in profiles)}",

@@ -477,9 +477,9 @@ Markdown(
 # %% [markdown]
 # (On the first 5,000<!--=len(some)--> test images; the last two rows mirror each other, for wrong fluctuations alone make the same images as background and contrast put right.)
 #
-# Each change does damage by itself. Raising all pixels by as much as black is lifted more costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises too; the lower contrast, on the dark background, costs
+# Each change does damage by itself. Raising all pixels by the extra lift of black costs **3.5<!--=cost["background"]:.1f--> dB**, although the ink rises too; the lower contrast, on the dark background, costs
 # 3.6<!--=cost["contrast"]:.1f--> dB; the larger fluctuations alone cost 2.05<!--=cost["fluctuations"]:.2f--> dB, which includes what the pixels below 0 do. But they do not add up: background and contrast together cost
-# 2.75<!--=cost["background and contrast"]:.2f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract that difference, the obvious
+# 2.75<!--=cost["background and contrast"]:.2f--> dB, less than either of them<!--?cost["background and contrast"] < min(cost["background"], cost["contrast"])-->. And repairing one is not the reverse of breaking one. Subtract that extra lift, the obvious
 # remedy, and another 0.6<!--=-gain["background"]:.1f--> dB is lost<!--?gain["background"] < 0-->. Put background and contrast right together, and the network regains
 # 2.3<!--=gain["background and contrast"]:.1f--> dB; put the fluctuations right, and it regains 1.6<!--=gain["fluctuations"]:.1f--> dB. So there is no single cause. The network has learned how
 # background, ink and noise go together at its own level, and it is the combination that counts: one departure can make up for a part of another, and to

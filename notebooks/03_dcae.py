@@ -708,8 +708,8 @@ Markdown(markdown_table([{"y": f"{a:.1f}", "mean of x, counted": f"{b:.2f}", "y 
 #
 # To go down the levels is Song and Ermon's idea (2019); they add fresh noise in every step. The step without randomness is Euler's method for a
 # differential equation whose solutions pass through the same sequence of densities, the probability flow (Song et al. 2021).
-# `dae_keras/sampling.py` asks once more at the end of each step but the last, and goes in the
-# mean of both directions, which needs fewer steps, though each of those puts two questions to the denoiser (Karras et al. 2022, algorithm 1).
+# `dae_keras/sampling.py` asks once more at the end of each step and goes in the
+# mean of both directions, which needs fewer steps, though each but the last puts two questions to the denoiser (Karras et al. 2022, algorithm 1).
 #
 # The walk needs a denoiser for all levels: `DCAE(skips=True)` once more, with four changes. Every training image gets a level of its own, from 0.05<!--=settings.lowest_level:.2f--> to
 # 4<!--=settings.highest_level:.0f-->, every doubling being equally likely (log-uniform); the noise is not clipped, or the identity would not hold; and

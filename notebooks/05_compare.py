@@ -274,7 +274,7 @@ lines = [
 show_table(lines)
 
 # %% [markdown]
-# Most of it does. With an even grey, the mean of its own background, the gap of 0.12<!--=scores["VAE"]["ssim"] - scores["linear filter"]["ssim"]:.2f--> shrinks to
+# Most of it does. With each background replaced by an even grey of its own mean, the gap of 0.12<!--=scores["VAE"]["ssim"] - scores["linear filter"]["ssim"]:.2f--> shrinks to
 # 0.03<!--=painted["VAE"]["grey"] - painted["linear filter"]["grey"]:.2f-->: the linear filter gains
 # 0.06<!--=painted["linear filter"]["grey"] - scores["linear filter"]["ssim"]:.2f-->, and the VAE, whose background is darker, loses
 # 0.02<!--=scores["VAE"]["ssim"] - painted["VAE"]["grey"]:.2f-->. With the background wiped clean, the linear filter overtakes the
@@ -324,7 +324,7 @@ show_table(
 # **convolutional autoencoder of the Keras blog** (Chollet 2016), with this course's noise, ten epochs and schedule. The DCAE with skips was also
 # trained **at length**, for 64<!--=at_length["DCAE_skip"]["epochs"]--> epochs at twice<!--?at_length["DCAE_skip"]["filters"] == 2 * Settings().filters--> the
 # width. To save time, that training differs in more: batches of 128<!--=at_length["DCAE_skip"]["batch_size"]-->, a learning rate of
-# 0.0015<!--=at_length["DCAE_skip"]["learning_rate"]:.4f-->, and bfloat16 on whatever machine. The Keras blog's network, too, was trained longer, for as
+# 0.0015<!--=at_length["DCAE_skip"]["learning_rate"]:.4f-->, and bfloat16 on any machine. The Keras blog's network, too, was trained longer, for as
 # many epochs as its author trained it.
 #
 # That takes too long for a notebook: `dae-keras study seeds` makes all of it and writes `notebooks/tables/denoisers.csv`. Here it is; the file also says
@@ -497,7 +497,7 @@ plots.image_rows({"original": clean[:4], "noisy": noisy[:4], **debiased}, "What 
 # 1.4<!--=scores["linear filter"]["psnr"] - max(filter_psnr.values()):.1f--> dB below the linear filter.
 #
 # What does the linear filter know that these do not? All but mean and Gaussian adapt to the image, which a linear filter cannot. But their rule
-# is the same at every place, while the linear filter has weights of its own for each pixel. To test whether that is the point, take it away: fit one
+# is the same at every place (the wavelet's on every block of its grid), while the linear filter has weights of its own for each pixel. To test whether that is the point, take it away: fit one
 # 9 × 9 kernel by least squares and use it at every place, like the filters.
 #
 # The same cell tests the step from linear to nonlinear. **PCA** (principal component analysis) keeps only what lies along the main directions of the clean
@@ -999,7 +999,7 @@ for name, psnr in at_lowest.items():
 # No and yes. A nonlinear filter tuned at 0.1 is better still, by
 # 1.4<!--=at_lowest["non-local means, tuned there and debiased"] - at_lowest["linear filter, refitted"]:.1f--> dB. And a code of 20 costs the linear filter
 # 10.6<!--=at_lowest["linear filter, refitted"] - at_lowest[f"linear filter, refitted, with a code of {size}"]:.1f--> dB: where there is little noise, a code this
-# short is the limit, not the noise. It costs the DAE less, but still 4.9<!--=value("exercises", "PSNR", model="DAE", variant="latent_dim = 128; noise_level = 0.1") - value("noise", "PSNR", method="DAE", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1"):.1f--> dB: trained at 0.1 it has 22.2<!--=value("noise", "PSNR", method="DAE", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1"):.1f--> dB through a code of 20, and
+# short is the limit, not the noise. Beside one of 128 it costs the DAE 4.9<!--=value("exercises", "PSNR", model="DAE", variant="latent_dim = 128; noise_level = 0.1") - value("noise", "PSNR", method="DAE", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1"):.1f--> dB: trained at 0.1 it has 22.2<!--=value("noise", "PSNR", method="DAE", trained_on="gaussian", trained_at="0.1", tested_on="gaussian", tested_at="0.1"):.1f--> dB through a code of 20, and
 # 27.1<!--=value("exercises", "PSNR", model="DAE", variant="latent_dim = 128; noise_level = 0.1"):.1f--> dB through one of 128. (The VAE was not tried.) The DCAE with skips has no such bottleneck; what it lacks is a training at
 # that level, and the comparison above is unfair: only the linear filter was allowed to learn again.
 #
