@@ -58,12 +58,12 @@ def stock_fit(name, batch_size, images):
 def recipe(name, batch_size, images, tuned=True):
     """The usual `tf.data` pipeline of keras.io: slices, shuffle, batch, map, prefetch; tuned while it runs, as it comes, or not."""
     model = stock_model(name)
-
-    def pair(batch):
-        clean = tf.cast(batch, tf.float32) / 255
-        return tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(tf.shape(clean)), 0, 1), clean
-
-    pairs = tf.data.Dataset.from_tensor_slices(images).shuffle(len(images)).batch(batch_size).map(pair, num_parallel_calls=tf.data.AUTOTUNE)
+    pairs = (
+        tf.data.Dataset.from_tensor_slices(images)
+        .shuffle(len(images))
+        .batch(batch_size)
+        .map(noisy_pair, num_parallel_calls=tf.data.AUTOTUNE)
+    )
     pairs = pairs.prefetch(tf.data.AUTOTUNE)
     pairs = pairs if tuned else without_autotuning(pairs)
     return lambda number: model.fit(pairs, verbose=0).history["loss"][0]
@@ -81,8 +81,7 @@ def bare_loop(name, batch_size, images):
         total, steps = 0.0, len(images) // batch_size
         order = tf.random.shuffle(tf.range(len(images)))
         for step in tf.range(steps):
-            clean = tf.cast(tf.gather(images, order[step * batch_size : (step + 1) * batch_size]), tf.float32) / 255
-            noisy = tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(tf.shape(clean)), 0, 1)
+            noisy, clean = noisy_pair(tf.gather(images, order[step * batch_size : (step + 1) * batch_size]))
             with tf.GradientTape() as tape:
                 loss = model.compute_losses(noisy, clean)[0] if name == "VAE" else model.compute_loss(noisy, clean, model(noisy))
             gradients = tape.gradient(loss, [weight.value for weight in model.trainable_variables])
@@ -93,11 +92,26 @@ def bare_loop(name, batch_size, images):
     return lambda number: float(epoch())
 
 
-def stock_model(name, optimizer=keras.optimizers.Adam):
+def noisy_pair(images):
+    """(noisy, clean) of a uint8 batch, written out as a rival would."""
+    clean = tf.cast(images, tf.float32) / 255
+    return tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(tf.shape(clean)), 0, 1), clean
+
+
+def stock_model(name, optimizer=keras.optimizers.Adam, **compiled):
     model = new_model(name)
     # The VAE's train_step holds its loss.
-    model.compile(optimizer(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}))
+    model.compile(optimizer(LEARNING_RATE), **({} if name == "VAE" else {"loss": "binary_crossentropy"}), **compiled)
     return model
+
+
+def without_loss(work):
+    """A case whose work has no loss to compare."""
+
+    def epoch(number):
+        work()
+
+    return epoch
 
 
 def floor(name, batch_size, images):
@@ -120,10 +134,7 @@ def floor(name, batch_size, images):
                 total += tf.reshape(repeat(operation, values), [-1])[0]  # unused products would not be computed
         return total
 
-    def epoch_without_loss(number):
-        epoch()
-
-    return epoch_without_loss
+    return without_loss(epoch)
 
 
 def stand_in(tensor, operation):
@@ -148,27 +159,15 @@ def pipeline_alone(name, batch_size, images):
     def epoch():
         return pairs.reduce(0.0, lambda total, pair: total + pair[0][0, 14, 14, 0])
 
-    def epoch_without_loss(number):
-        epoch()
-
-    return epoch_without_loss
+    return without_loss(epoch)
 
 
 def steps_alone(name, batch_size, images, optimizer=FusedAdam):
     """The course's `fit` without its pipeline: the same batch again and again."""
     training.set_up(Settings())  # the course's threads
-    model = new_model(name)
-    model.compile(
-        optimizer(LEARNING_RATE), steps_per_execution=training.steps_at_once(), **({} if name == "VAE" else {"loss": "binary_crossentropy"})
-    )
-    clean = tf.cast(images[:batch_size], tf.float32) / 255
-    noisy = tf.clip_by_value(clean + NOISE_LEVEL * tf.random.normal(clean.shape), 0, 1)
-    pairs = without_autotuning(tf.data.Dataset.from_tensors((noisy, clean)).repeat(len(images) // batch_size))
-
-    def epoch_without_loss(number):  # of one batch, seen so often, it would say nothing
-        model.fit(pairs, verbose=0, shuffle=False)
-
-    return epoch_without_loss
+    model = stock_model(name, optimizer, steps_per_execution=training.steps_at_once())
+    pairs = without_autotuning(tf.data.Dataset.from_tensors(noisy_pair(images[:batch_size])).repeat(len(images) // batch_size))
+    return without_loss(partial(model.fit, pairs, verbose=0, shuffle=False))  # of one batch, seen so often, the loss would say nothing
 
 
 class FusedDescent(FusedAdam):

@@ -142,6 +142,11 @@ def ask(name, process):
     return json.loads(answer)
 
 
+def median_seconds(answers):
+    """By case, from its answers."""
+    return {name: statistics.median(answer["seconds"] for answer in given) for name, given in answers.items()}
+
+
 def training(rounds):
     """Seconds and loss of an epoch, for every model, batch size and way to train."""
     lines = [
@@ -159,7 +164,7 @@ def training(rounds):
                 if model in models
             }
             answers = interleaved(commands, rounds)
-            medians = {name: statistics.median(answer["seconds"] for answer in given) for name, given in answers.items()}
+            medians = median_seconds(answers)
             print(model, batch_size, {name: round(seconds, 2) for name, seconds in medians.items()}, flush=True)
             lines += [
                 f"### {model}, batch {batch_size}, {IMAGES[model]:,} images",
@@ -223,10 +228,9 @@ def parts_of_an_epoch(rounds):
     ]
     for model in EVERY:
         commands = {name: [COURSE, "keras_cases.py", name, model, "32", str(IMAGES[model])] for name in cases}
-        answers = interleaved(commands, rounds)
-        medians = [statistics.median(answer["seconds"] for answer in answers[name]) for name in cases]
-        print(model, dict(zip(cases, medians, strict=True)), flush=True)
-        lines.append(f"| {model}, {IMAGES[model]:,} images | {' | '.join(f'{seconds:.2f}' for seconds in medians)} |")
+        medians = median_seconds(interleaved(commands, rounds))
+        print(model, medians, flush=True)
+        lines.append(f"| {model}, {IMAGES[model]:,} images | {' | '.join(f'{seconds:.2f}' for seconds in medians.values())} |")
     return "\n".join([*lines, ""])
 
 
@@ -248,9 +252,10 @@ def inference(rounds):
                 commands = {
                     name: [python, script, name, model, str(batch_size), str(count), folder] for name, (script, python) in INFERENCE.items()
                 }
-                for name, given in interleaved(commands, rounds).items():
-                    speeds[name].append(count / statistics.median(answer["seconds"] for answer in given))
-                    differences[name] += [answer["loss"] for answer in given]
+                answers = interleaved(commands, rounds)
+                for name, seconds in median_seconds(answers).items():
+                    speeds[name].append(count / seconds)
+                    differences[name] += [answer["loss"] for answer in answers[name]]
             print(model, {name: [round(speed) for speed in each] for name, each in speeds.items()}, flush=True)
             lines += [
                 f"| {model} | {name} | {' | '.join(f'{speed:,.0f}' for speed in speeds[name])} | {max(differences[name]):.0e} |"
