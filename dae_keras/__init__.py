@@ -5,13 +5,13 @@
 """
 
 import contextlib
-import ctypes
 import gc
 import os
 import sys
 from pathlib import Path
 
-from dae_keras.cores import ALL_CORES, HALF_THE_CORES
+from dae_keras import process_memory
+from dae_keras.cores import HALF_THE_CORES
 
 
 @contextlib.contextmanager
@@ -26,22 +26,6 @@ def _silent_standard_error():
         finally:
             os.dup2(standard_error, 2)
             os.close(standard_error)
-
-
-def _give_memory_back():
-    """Let freed memory go back to the system: without this a notebook holds the most that it has ever needed at once, and more.
-
-    On a processor TensorFlow's own allocator keeps what it has had. The C library's (glibc) does so too with pieces of up to 32 MB, once
-    it has freed one as large. From 4 MB on, a piece is now taken from the system and given back; what a step of training needs is smaller.
-    Smaller pieces lie in arenas, of which it would make eight for each core, and what is free in one serves no thread of another.
-    """
-    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):  # other C libraries lack it
-            mallopt, (trim_threshold, mmap_threshold, arenas) = ctypes.CDLL(None).mallopt, (-1, -3, -8)  # the names in malloc.h
-            mallopt(mmap_threshold, 4 * 2**20)
-            mallopt(trim_threshold, 16 * 2**20)
-            mallopt(arenas, ALL_CORES)
 
 
 def _leave_cores_to_others():
@@ -67,11 +51,13 @@ def _load_tensorflow_quietly():
         tf.get_logger().setLevel("ERROR")  # it takes a notebook that compiles several models for a loop that compiles one again and again
 
 
-_give_memory_back()
+process_memory.keep_little()
 _leave_cores_to_others()  # before NumPy is loaded, which reads it
 # The command answers `dae-keras --help` at once: it loads TensorFlow only when there is work for it.
 if Path(sys.argv[0]).stem != "dae-keras":
     _load_tensorflow_quietly()
+    process_memory.let_graphs_go()
+    process_memory.give_back_after_each_cell()
     from dae_keras.fused_adam import FusedAdam
     from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 

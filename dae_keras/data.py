@@ -128,12 +128,19 @@ def _chunks(settings, part, rows):
 
 def _arrays(settings, part, rows):
     """The images and labels of the given records, in the order given, as arrays."""
-    chunks = zip(*_chunks(settings, part, rows).as_numpy_iterator(), strict=True)
-    place = np.argsort(np.argsort(rows))  # of each row among the sorted ones, which is how the records come
-    arrays = tuple(np.concatenate(each)[place] for each in chunks)
-    for array in arrays:
-        array.flags.writeable = False  # `batches` relies on it
-    return arrays
+    images, labels = np.empty((len(rows), 28, 28, 1), np.uint8), np.empty(len(rows), np.int64)
+    places, filled = np.argsort(rows), 0  # where the records belong, which come in their own order
+    for some_images, some_labels in _chunks(settings, part, rows).as_numpy_iterator():
+        here = places[filled : filled + len(some_labels)]
+        images[here], labels[here] = some_images, some_labels
+        filled += len(some_labels)
+    with tf.device("CPU"):
+        tensor = tf.constant(images)
+    labels.flags.writeable = False
+    images = np.asarray(memoryview(tensor))  # its own memory, into which nobody can write
+    _TENSORS[id(images)] = tensor
+    weakref.finalize(images, _TENSORS.pop, id(images))
+    return images, labels
 
 
 def _stream(settings, rows):
@@ -190,7 +197,7 @@ def as_array(images, count=None):
     """
     if isinstance(images, tf.data.Dataset):
         return np.concatenate(list(images.take(-1 if count is None else count).batch(CHUNK).as_numpy_iterator()))
-    return images[:count]
+    return images if count is None else images[:count]
 
 
 def binarise(images, seed):
@@ -234,20 +241,13 @@ def batches(images, batch_size, seed):
     return indices.map(lambda rows: tf.gather(images, rows), num_parallel_calls=2, deterministic=True)
 
 
-_TENSORS = {}  # id of an array: the tensor of the same images, as long as there is the array
+_TENSORS = {}  # id of an array that `load` gave: the tensor in whose memory it lies, as long as there is the array
 
 
 def _in_tensorflow(images):
-    """A tensor of an array's images, which TensorFlow must copy: of images that nobody can change, once for all trainings."""
-    owner = images
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    if owner.flags.writeable:
-        return tf.constant(images)
-    if id(images) not in _TENSORS:
-        _TENSORS[id(images)] = tf.constant(images)
-        weakref.finalize(images, _TENSORS.pop, id(images), None)
-    return _TENSORS[id(images)]
+    """A tensor of an array's images; of others than `load` gave, a copy."""
+    tensor = _TENSORS.get(id(images))
+    return tf.constant(images) if tensor is None else tensor
 
 
 def without_autotuning(dataset, threads=0):

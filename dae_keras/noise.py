@@ -4,6 +4,7 @@ The same functions serve `tf.data` pipelines (fresh noise for every image in eve
 """
 
 import math
+import weakref
 import zlib
 
 import numpy as np
@@ -13,6 +14,7 @@ from dae_keras.cores import HALF_THE_CORES
 from dae_keras.data import binarise, without_autotuning
 
 _BLOCK = 10_000  # images of an array that get their noise at a time: a draw for all of them takes six times the memory they take
+_CLEAN = weakref.WeakValueDictionary()  # number and fingerprint of an array, seed of its draw: the float images that `evaluation_pair` made
 _PART = 2_500  # pairs that `stored_pairs` yields at a time
 
 
@@ -166,16 +168,20 @@ def evaluation_pair(images, settings, noise=None, level=None):
         level: another level.
 
     Returns:
-        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1]; black and white, by a stored draw, with dynamic binarisation.
+        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1]; black and white, by a stored draw, with dynamic binarisation. Nobody
+        can write into the clean one, change a copy: as long as it is in use, it is the same array for all who ask with these images.
     """
-    seed = (settings.data_seed, zlib.crc32(np.ascontiguousarray(images)) & 0x7FFFFFFF)  # other images get another draw
-    if settings.binarisation == "dynamic":
-        images = binarise(images, seed[::-1]).numpy()  # another draw than the noise
-    clean = images.astype(np.float32) / 255.0
-    noisy = add_noise(
-        clean, settings.noise if noise is None else noise, settings.noise_level if level is None else level, seed, settings.clip
-    )
-    return noisy, clean
+    fingerprint = zlib.crc32(np.ascontiguousarray(images))
+    seed = (settings.data_seed, fingerprint & 0x7FFFFFFF)  # other images get another draw
+    noise, level = settings.noise if noise is None else noise, settings.noise_level if level is None else level
+    drawn = seed if settings.binarisation == "dynamic" else None
+    clean = _CLEAN.get((id(images), fingerprint, drawn))
+    if clean is None:
+        clean = (binarise(images, seed[::-1]).numpy() if drawn else images).astype(np.float32)  # another draw than the noise
+        clean /= 255
+        clean.flags.writeable = False
+        _CLEAN[id(images), fingerprint, drawn] = clean
+    return clean if noise == "none" else add_noise(clean, noise, level, seed, settings.clip), clean
 
 
 def stored_pairs(images, settings, noise=None, level=None, draw=3):

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import functools
-import gc
 import math
 import re
 import shutil
@@ -22,6 +21,7 @@ from dae_keras.faults import told_as
 from dae_keras.files import replace_file
 from dae_keras.fused_adam import FusedAdam
 from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
+from dae_keras.process_memory import give_back
 
 # Checkpoint: the notebook that trains it.
 MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
@@ -51,7 +51,7 @@ def set_up(settings, convolutions=False):
     Raises:
         TrainingError: no such GPU, or another device is already in use in this Python process, or the images cannot be shared evenly.
     """
-    gc.collect()  # what is left of an earlier training holds a copy of its images until then
+    give_back()  # what is left of an earlier training holds a copy of its images until then
     gpus = _choose_gpus(settings.device)
     _choose_threads()
     devices = tf.config.list_logical_devices("GPU" if gpus else "CPU") if settings.device == "all" else []
@@ -257,6 +257,7 @@ def _train_anew(model, pairs, validation, settings, name, checkpoint):
         ) from cause
     model.load_weights(best)
     best.replace(checkpoint)
+    model.train_function = None  # 15 MB that are needed again only where this model is trained on: Keras then makes it anew
     return model, history
 
 

@@ -163,4 +163,6 @@ def trained_reader(images, settings, epochs=5, level=0, learning_rate=2e-3):
     classifier = digit_classifier(steps_at_once(), falling)
     pairs = tf.data.Dataset.zip(training_pairs(train, seen), labels)
     classifier.fit(pairs.map(lambda pair, digits: (pair[0], digits)), epochs=epochs, shuffle=False, verbose=0)
+    classifier.steps_per_execution = 1  # from now on it answers: see `models.prediction`
+    classifier.train_function = None
     return classifier

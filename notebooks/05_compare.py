@@ -515,10 +515,12 @@ def windows(batch, size=9):
     return np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2)).reshape(-1, size * size)
 
 
-def principal_directions(flat, count):
-    """The mean of images (n, 784), and the `count` directions in which they vary most, (784, count)."""
-    mean = flat.mean(axis=0)
-    _, directions = np.linalg.eigh(flat.T @ flat / len(flat) - np.outer(mean, mean))  # the main directions come last
+def principal_directions(images, count):
+    """The mean of 8-bit images (784,), in [0, 1], and the `count` directions in which they vary most, (784, count)."""
+    flat = images.reshape(len(images), -1)
+    mean = (flat.mean(axis=0) / 255).astype(np.float32)
+    products = sum(part.T @ part for part in (block / np.float32(255) for block in np.array_split(flat, 20)))  # all at once: 172 MB
+    _, directions = np.linalg.eigh(products / len(flat) - np.outer(mean, mean))  # the main directions come last
     return mean, directions[:, -count:]
 
 
@@ -527,7 +529,7 @@ kernel, constant = shared.matrix.reshape(9, 9, 1, 1), shared.clean_mean - shared
 
 flat_noisy, flat_clean = (batch.reshape(len(batch), -1) for batch in (noisy, clean))
 size = min(code["DAE"], 784)
-mean_image, directions = principal_directions(images.train.reshape(len(images.train), -1) / np.float32(255), size)
+mean_image, directions = principal_directions(images.train, size)
 projection = directions @ directions.T
 
 
@@ -1207,9 +1209,16 @@ for title, chosen in (("worst", ranking[:5]), ("best", ranking[-5:][::-1])):
 # %%
 def nearest_training(batch):
     """The training image nearest to each image (n, 28, 28, 1), and its distance."""
-    flat, training = (each.reshape(len(each), -1) for each in (batch, images.train / np.float32(255)))
-    nearest, distances = pairwise_distances_argmin_min(flat, training)
-    return images.train[nearest] / np.float32(255), distances
+    flat, training, starts = (
+        batch.reshape(len(batch), -1),
+        images.train.reshape(len(images.train), -1),
+        np.arange(0, len(images.train), 5_000),
+    )
+    blocks = [pairwise_distances_argmin_min(flat, training[start : start + 5_000] / np.float32(255)) for start in starts]
+    places, distances = (np.array(each) for each in zip(*blocks, strict=True))  # (blocks, n): the nearest of each block
+    block = distances.argmin(axis=0)
+    nearest = starts[block] + places[block, np.arange(len(flat))]
+    return images.train[nearest] / np.float32(255), distances.min(axis=0)
 
 
 count = max(8, len(clean) // 100)
@@ -1317,9 +1326,9 @@ def decoded(model, codes, labels, count):
 samples_each = min(2_000, len(clean))
 sets = {label: draw(label, samples_each) for label in inventors}
 if settings.is_standard and "plain VAE" in inventors:  # with a code of one dimension, or few images, some digit may have no covariance
-    with_codes, labels = images.train[:10_000] / np.float32(255), images.train_labels[:10_000]
+    labels = images.train_labels[:10_000]
     for label, model in {"plain VAE": inventors["plain VAE"], "DCAE": models["DCAE"]}.items():
-        codes = model.encoder.predict(with_codes, batch_size=500, verbose=0)
+        codes = model.encoder.predict(images.train[: len(labels)] / np.float32(255), batch_size=500, verbose=0)
         codes = np.float64(codes[0] if label == "plain VAE" else codes)  # of a VAE the means
         sets[f"{label}, codes from a Gaussian per digit"] = decoded(model, codes, labels, samples_each)
 if len(images.train) > 1:  # one alone has no covariance

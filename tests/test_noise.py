@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -314,6 +315,22 @@ def test_two_splits_of_one_size_get_different_draws_too(grey_images):
     first, first_clean = evaluation_pair(grey_images, Settings(clip=False))
     second, second_clean = evaluation_pair(255 - grey_images, Settings(clip=False))
     assert not np.allclose(first - first_clean, second - second_clean, atol=1e-3)
+
+
+def test_clean_images_are_there_once_for_all_who_ask(grey_images):
+    settings = Settings(noise_level=0.5)
+    _, clean = evaluation_pair(grey_images, settings)
+    noisy, again = evaluation_pair(grey_images, replace(settings, noise="none"))
+    assert again is clean
+    assert noisy is clean
+    with pytest.raises(ValueError, match="read-only"):
+        clean[0] = 0
+    # Black-and-white ones are others, and so are those of the same array with other images in it.
+    assert set(np.unique(evaluation_pair(grey_images, replace(settings, binarisation="dynamic"))[1])) <= {0, 1}
+    changed = grey_images.copy()
+    before = evaluation_pair(changed, settings)[1]
+    changed[:] = 255 - changed
+    assert np.allclose(evaluation_pair(changed, settings)[1], 1 - before)
 
 
 def test_the_evaluation_noise_can_be_of_another_kind_or_level(grey_images):

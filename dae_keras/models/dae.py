@@ -3,9 +3,11 @@
 import keras
 from keras import layers
 
+from dae_keras.models.prediction import PredictsByBatch
+
 
 @keras.saving.register_keras_serializable("dae_keras")
-class DAE(keras.Model):
+class DAE(PredictsByBatch, keras.Model):
     """Multilayer perceptron 784-400-20-400-784: noisy images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
 
     Vincent, Larochelle, Bengio and Manzagol 2008, "Extracting and Composing Robust Features with Denoising Autoencoders". The code is

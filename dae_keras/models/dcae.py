@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from dae_keras.models.halves import in_halves
+from dae_keras.models.prediction import PredictsByBatch
 
 
 @keras.saving.register_keras_serializable("dae_keras")
@@ -38,7 +39,7 @@ class ResidualBlock(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("dae_keras")
-class DCAE(keras.Model):
+class DCAE(PredictsByBatch, keras.Model):
     """Convolutional autoencoder: noisy images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
 
     Two strides of 2 divide 28 evenly (28, 14, 7). Residual blocks after He, Zhang, Ren and Sun 2015, "Deep Residual Learning for Image

@@ -3,9 +3,11 @@
 import keras
 from keras import layers
 
+from dae_keras.models.prediction import PredictsByBatch
+
 
 @keras.saving.register_keras_serializable("dae_keras")
-class KerasBlog(keras.Model):
+class KerasBlog(PredictsByBatch, keras.Model):
     """The blog's denoising network, layer by layer: noisy images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
 
     Chollet 2016, "Building Autoencoders in Keras", section "Application to image denoising": 28,353 weights. Its code is 7 x 7 x 32 =

@@ -6,9 +6,11 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
+from dae_keras.models.prediction import PredictsByBatch
+
 
 @keras.saving.register_keras_serializable("dae_keras")
-class VAE(keras.Model):
+class VAE(PredictsByBatch, keras.Model):
     """Variational autoencoder 784-400-(20, 20)-400-784: images (n, 28, 28, 1) in, images in [0, 1] of the same shape out.
 
     The encoder gives mean and log-variance of a Gaussian q(z|x) over the code, the decoder the pixel probabilities of p(x|z). Trained

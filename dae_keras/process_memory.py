@@ -1,0 +1,59 @@
+"""Memory of the process that is free goes back to the system: without this a notebook holds the most that it has ever needed, and more."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import sys
+
+from dae_keras.cores import ALL_CORES
+
+_GLIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # other C libraries lack its functions: AttributeError
+
+
+def keep_little():
+    """Tell the allocators to give back what is freed. Before TensorFlow is loaded.
+
+    On a processor TensorFlow's own allocator keeps what it has had. The C library's (glibc) does so too with pieces of up to 32 MB, once
+    it has freed one as large. From 4 MB on, a piece is now taken from the system and given back; what a step of training needs is smaller.
+    Smaller pieces lie in arenas, of which it would make eight for each core, and what is free in one serves no thread of another.
+    """
+    os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+    with contextlib.suppress(AttributeError):
+        mallopt, (trim_threshold, mmap_threshold, arenas) = _GLIBC.mallopt, (-1, -3, -8)  # the names in malloc.h
+        mallopt(mmap_threshold, 4 * 2**20)
+        mallopt(trim_threshold, 16 * 2**20)
+        mallopt(arenas, ALL_CORES)
+
+
+def let_graphs_go():
+    """Let the graphs of a finished training go, 13 MB for the DAE: without this they stay as long as the process.
+
+    Keras's optimisers add up gradients over the devices by an operation that has a gradient of its own. TensorFlow notes such gradients for
+    good, and with them the graph that they belong to (tensorflow/tensorflow#27492). One device has nothing to add up.
+    """
+    import keras
+    import tensorflow as tf
+
+    add_up = keras.optimizers.Optimizer._all_reduce_sum_gradients
+
+    def over_several_devices(optimizer, gradients_and_variables):
+        pairs = list(gradients_and_variables)
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        # Of a missing gradient Keras warns there.
+        return pairs if alone and all(gradient is not None for gradient, _ in pairs) else add_up(optimizer, pairs)
+
+    keras.optimizers.Optimizer._all_reduce_sum_gradients = over_several_devices
+
+
+def give_back(*_):
+    """Give back what nobody refers to any more, though it refers to itself, and what lies free between pieces in use."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):
+        _GLIBC.malloc_trim(0)
+
+
+def give_back_after_each_cell():
+    """In a notebook, call `give_back` whenever a cell has finished: Python's own search for garbage knows nothing of TensorFlow's share."""
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
+        shell.events.register("post_run_cell", give_back)

@@ -1,0 +1,67 @@
+"""Freed memory goes back to the system, graphs of finished trainings among it."""
+
+import gc
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dae_keras.fused_adam import FusedAdam
+from dae_keras.models import DAE
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam, keras.optimizers.SGD, FusedAdam])
+def test_the_graphs_of_a_training_go_with_its_model(optimizer):
+    def graphs():
+        gc.collect()
+        return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
+
+    def fit():
+        images = np.zeros((32, 28, 28, 1), np.float32)
+        model = DAE(hidden_dim=8, latent_dim=2)
+        model.compile(optimizer(), loss="binary_crossentropy")
+        model.fit(images, images, verbose=0)
+
+    before = graphs()
+    fit()
+    assert graphs() <= before
+
+
+def test_a_missing_gradient_is_still_told_of():
+    optimizer, used, unused = keras.optimizers.SGD(), keras.Variable(1.0), keras.Variable(1.0)
+    with pytest.warns(UserWarning, match="Gradients do not exist"):
+        optimizer.apply([tf.constant(1.0), None], [used, unused])
+    assert (float(used.value), float(unused.value)) == (pytest.approx(0.99), 1.0)
+
+
+CELLS = """
+from pathlib import Path
+from IPython.core.interactiveshell import InteractiveShell
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+shell = InteractiveShell.instance()
+shell.run_cell("import dae_keras, gc")
+shell.run_cell("gc.disable()")
+shell.run_cell('''
+class Holder:
+    pass
+
+holder = Holder()
+holder.itself, holder.pieces = holder, [bytearray(100_000) for _ in range(3000)]
+''')
+held = resident()
+shell.run_cell("del holder")
+print(held - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_cell_leaves_behind_goes_when_it_has_finished():
+    # 300 MB in pieces too small to be given back one by one, which refer to themselves, while Python does not search for such.
+    printed = subprocess.run([sys.executable, "-c", CELLS], check=True, capture_output=True, text=True).stdout
+    assert float(printed.split()[-1]) > 250
