@@ -1,4 +1,4 @@
-"""How the time of an epoch grows with images, hidden size and batch size, and peak memory with images: growth.png; prints the tables."""
+"""How an epoch grows with images, hidden size and batch size, and memory with images, epochs and models: growth.png; prints the tables."""
 
 import statistics
 import subprocess
@@ -23,6 +23,7 @@ IMAGES = (1_000, 4_000, 15_000, 60_000, 240_000)
 HIDDEN = (100, 200, 400, 800, 1600)
 BATCH = (8, 16, 32, 64, 128, 256, 512, 1024)
 HELD = (50_000, 200_000)
+TRAINED = (1, 2, 4, 8)
 
 
 def main():
@@ -39,7 +40,15 @@ def main():
     )
     print(f"| cache | {' | '.join(f'{count:,}' for count in HELD)} |\n| --- |{' ---: |' * len(HELD)}")
     for cache in ("memory", "disk", "none"):
-        print(f"| {cache} | {' | '.join(f'{peak_memory(cache, count):,.0f}' for count in HELD)} |")
+        print(f"| {cache} | {' | '.join(f'{peak(MEMORY, cache, count // 50_000):,.0f}' for count in HELD)} |")
+    print(
+        "\nPeak memory, likewise, of a process that trains as the notebooks do, on 10,000 images: one model for so many epochs, or so many"
+    )
+    print("models for an epoch each, one after the other.\n")
+    print(f"| trained | {' | '.join(map(str, TRAINED))} |\n| --- |{' ---: |' * len(TRAINED)}")
+    for name in ("DAE", "DCAE"):
+        for what in ("epochs", "models"):
+            print(f"| {name}, {what} | {' | '.join(f'{peak(TRAININGS, name, what, count):,.0f}' for count in TRAINED)} |")
 
 
 def epoch_seconds(images=60_000, units=400, batch=32):
@@ -78,9 +87,37 @@ print(peak() - before)
 """
 
 
-def peak_memory(cache, images):
-    """MB by which one epoch over 50,000 images, or a multiple, raises the peak of a new process."""
-    command = [sys.executable, "-c", MEMORY, cache, str(images // 50_000)]
+TRAININGS = """
+import contextlib, os, sys, tempfile
+from dataclasses import replace
+from pathlib import Path
+from dae_keras import DAE, DCAE
+from dae_keras.data import batches, load
+from dae_keras.noise import evaluation_pair, training_pairs
+from dae_keras.settings import Settings
+from dae_keras.training import set_up, train
+
+name, what, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+epochs, models = (count, 1) if what == "epochs" else (1, count)
+settings = Settings(train_images=10_000, validation_images=1_000, test_images=100, epochs=epochs, run_dir=tempfile.mkdtemp())
+set_up(settings, convolutions=name == "DCAE")
+list(training_pairs(batches(load(settings).train[:64], 32, 0), settings).take(1))  # TensorFlow's own part
+Path("/proc/self/clear_refs").write_text("5")
+peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+before = peak()
+images = load(settings)
+for _ in range(models):
+    set_up(settings, convolutions=name == "DCAE")
+    pairs = training_pairs(batches(images.train, 32, 0), settings)
+    with contextlib.redirect_stdout(open(os.devnull, "w")):
+        model, _ = train({"DAE": DAE, "DCAE": DCAE}[name](), pairs, evaluation_pair(images.validation, settings), settings)
+print(peak() - before)
+"""
+
+
+def peak(code, *arguments):
+    """MB by which this code raises the peak of a new process."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout.split()[-1])
 
 

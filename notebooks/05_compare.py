@@ -657,7 +657,7 @@ plots.bars(ladder, "From doing nothing to the networks; filters debiased", "meth
 
 # %%
 noise_of = (settings.noise, settings.noise_level, settings.clip)
-choosing = [batch[:100] for batch in evaluation_pair(images.validation, settings)]
+choosing = [batch[:100].copy() for batch in evaluation_pair(images.validation, settings)]  # without the copy all 5,000 stay
 few_choosing = [batch[:16] for batch in choosing]  # the local mean takes longer
 options = {"windows": (5, 7, 9), "temperatures": (1.0, 1.5)}
 knowing = {
