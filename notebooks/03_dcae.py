@@ -31,7 +31,7 @@
 # - say what skip connections carry, and what a decoder that needs them can no longer do;
 # - say what a denoiser knows about the density of images, and draw new images with it.
 #
-# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 55<!--=minutes_to_read("03_dcae")--> minutes to read, about
+# **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb). **Time:** 60<!--=minutes_to_read("03_dcae")--> minutes to read, about
 # 90<!--=minutes_to_solve("03_dcae")--> for the exercises (an estimate: no class has been timed). On two CPU cores each of the three trainings took two to three<!--?1.5 < min(least("denoisers", "minutes", method="DCAE"), value("samples", "minutes", method="DCAE at all levels")) and least("denoisers", "minutes", method="DCAE_skip") < 3--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -993,7 +993,7 @@ check("walked", walked)
 # ```
 #
 # 9. The validation images lose 0.26<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> dB (20.78<!--=value("exercises", "validation PSNR", model="DCAE", variant="filters = 16"):.2f--> in place of 21.04<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults"):.2f-->). The network has 157,121<!--=int(value("exercises", "weights", model="DCAE", variant="filters = 16"))--> weights in place of
-#    318,833<!--=int(value("exercises", "weights", model="DCAE", variant="defaults"))-->, and trained for 1.2<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes in place of 2.4<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.1f-->, on a machine that was busy with other work: time it on
+#    318,833<!--=int(value("exercises", "weights", model="DCAE", variant="defaults"))-->, and trained for 1.2<!--=value("exercises", "minutes", model="DCAE", variant="filters = 16"):.1f--> minutes in place of 2.2<!--=value("exercises", "minutes", model="DCAE", variant="defaults"):.1f-->, on a machine that was busy with other work: time it on
 #    yours.
 # 10. Nearly: the validation images lose 0.05<!--=value("exercises", "validation PSNR", model="DCAE", variant="defaults") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64"):.2f--> dB. From 64 down to 20 they lose another 0.69<!--=value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 64") - value("exercises", "validation PSNR", model="DCAE", variant="code_dim = 20"):.2f-->: the longer the code, the
 #     less each further value brings.
