@@ -57,7 +57,7 @@ _leave_cores_to_others()  # before NumPy is loaded, which reads it
 if Path(sys.argv[0]).stem != "dae-keras":
     _load_tensorflow_quietly()
     process_memory.let_graphs_go()
-    process_memory.give_back_after_each_cell()
+    process_memory.give_back_after_cells()
     from dae_keras.fused_adam import FusedAdam
     from dae_keras.models import DAE, DCAE, VAE, KerasBlog
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from dae_keras.models.halves import in_halves
+
 _IMAGES, _SAMPLES = 100, 50  # decoded at once: 5,000 codes fill a processor, and their pixels take 16 MB
 
 
@@ -56,7 +58,8 @@ def importance_weighted_bound(model, images, targets, samples, seed=0):
     @tf.function
     def log_sum(z_mean, z_log_var, targets, seeds, count):
         noise = tf.random.stateless_normal((count, *z_mean.shape), seeds)
-        return tf.reduce_logsumexp(model.log_weights(z_mean, z_log_var, targets, noise), axis=0)
+        log_weights = in_halves(lambda half: model.log_weights(z_mean, z_log_var, targets, half), noise)  # (count, n)
+        return tf.reduce_logsumexp(log_weights, axis=0)
 
     bounds = []
     for begin in range(0, len(images), _IMAGES):

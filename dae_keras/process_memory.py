@@ -5,6 +5,7 @@ import ctypes
 import gc
 import os
 import sys
+from pathlib import Path
 
 from dae_keras.cores import ALL_CORES
 
@@ -46,14 +47,37 @@ def let_graphs_go():
     keras.optimizers.Optimizer._all_reduce_sum_gradients = over_several_devices
 
 
-def give_back(*_):
-    """Give back what nobody refers to any more, though it refers to itself, and what lies free between pieces in use."""
-    gc.collect()
+def trim():
+    """Give back what lies free between pieces in use."""
     with contextlib.suppress(AttributeError):
         _GLIBC.malloc_trim(0)
 
 
-def give_back_after_each_cell():
-    """In a notebook, call `give_back` whenever a cell has finished: Python's own search for garbage knows nothing of TensorFlow's share."""
-    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()):
-        shell.events.register("post_run_cell", give_back)
+def give_back():
+    """Give back what nobody refers to any more, though it refers to itself, and then `trim`."""
+    gc.collect()
+    trim()
+
+
+def resident():
+    """The process's memory in bytes, as Linux counts it; 0 elsewhere."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0
+
+
+def give_back_after_cells():
+    """In a notebook, `give_back` after each cell that has taken much: Python's own search for garbage knows nothing of TensorFlow's share.
+
+    A search takes a tenth of a second, so small cells are left alone.
+    """
+    if "IPython" not in sys.modules or not (shell := sys.modules["IPython"].get_ipython()):
+        return
+    before = [0]  # after the last search
+
+    def give_much_back(_):
+        if resident() - before[0] > 32 * 2**20:
+            give_back()
+            before[0] = resident()
+
+    shell.events.register("post_run_cell", give_much_back)

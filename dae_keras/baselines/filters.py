@@ -120,4 +120,4 @@ def _nearest_line(x, y):
     deviations = x - x.mean()
     variance = np.mean(deviations**2)
     factor = np.mean(deviations * (y - y.mean())) / variance if variance > 0 else 0.0
-    return factor, y.mean() - factor * x.mean()
+    return float(factor), float(y.mean() - factor * x.mean())  # NumPy's own would make float32 images float64

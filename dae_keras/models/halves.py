@@ -11,8 +11,8 @@ def in_halves(function, images):
     gradient of a mean is the mean of gradients. A GPU has work for all its parts in a whole batch: there nothing is divided.
 
     Args:
-        function: of images (n, 28, 28, 1), each image for itself; its result is one tensor (n, ...).
-        images: (n, 28, 28, 1), any n above 0.
+        function: of images (n, ...), each image for itself; its result is one tensor (n, ...).
+        images: (n, ...), any n above 0.
     """
     if tf.config.list_logical_devices("GPU"):
         return function(images)

@@ -2,6 +2,7 @@
 
 import keras
 
+from dae_keras import process_memory
 from dae_keras.models.halves import in_halves
 
 
@@ -18,6 +19,7 @@ class PredictsByBatch:
             return super().predict(*args, **kwargs)
         finally:
             self.steps_per_execution = steps
+            process_memory.trim()  # of a batch a layer holds pieces of a size that stays otherwise
 
     def predict_step(self, data):
         """The answer to one batch, as in `keras.Model`, but computed in halves."""
