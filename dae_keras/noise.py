@@ -168,8 +168,8 @@ def evaluation_pair(images, settings, noise=None, level=None):
         level: another level.
 
     Returns:
-        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1]; black and white, by a stored draw, with dynamic binarisation. Nobody
-        can write into the clean one, change a copy: as long as it is in use, it is the same array for all who ask with these images.
+        Two float32 arrays (n, 28, 28, 1), the clean one in [0, 1]; black and white, by a stored draw, with dynamic binarisation. As
+        long as the clean one is in use, all who ask with these images get the same array, so nobody can write into it: change a copy.
     """
     fingerprint = zlib.crc32(np.ascontiguousarray(images))
     seed = (settings.data_seed, fingerprint & 0x7FFFFFFF)  # other images get another draw
