@@ -655,11 +655,9 @@ def train_short(**changes):
 
 
 weights = (1 / settings.latent_dim, 1.0, 784 / settings.latent_dim, 784.0)
-short_models = {weight: train_short(beta=weight) for weight in weights}
-
-# %%
-collapse, silence = {}, {}
-for weight, vae in short_models.items():
+short_models, collapse, silence = {}, {}, {}
+for weight in weights:
+    vae = train_short(beta=weight)
     code = vae.encoder.predict(seen, batch_size=1000, verbose=0)
     parts = vae.evaluate(seen, explained, batch_size=500, verbose=0, return_dict=True)
     silence[f"weight {weight:g}"] = np.sort(generative.kl_per_dimension(*code).mean(axis=0))[::-1]
@@ -670,9 +668,10 @@ for weight, vae in short_models.items():
         "their sum (nats)": f"{parts['reconstruction_loss'] + parts['kl_loss']:.1f}",
         "active units": generative.active_units(code[0]),
     }
+    if weight in weights[:2]:
+        short_models[weight] = vae  # to draw with, below
 if settings.is_standard:
     assert collapse[784 / 20]["active units"] == 0 < collapse[1]["active units"], "means must silence the code, sums must not"
-short_models = {weight: short_models[weight] for weight in weights[:2]}  # of the silent ones there is nothing more to see
 Markdown(markdown_table(list(collapse.values())))
 
 # %%
