@@ -19,7 +19,7 @@ class PredictsByBatch:
             return super().predict(*args, **kwargs)
         finally:
             self.steps_per_execution = steps
-            process_memory.trim()  # of a batch a layer holds pieces of a size that stays otherwise
+            process_memory.trim()  # what the layers needed for a batch was in pieces too small to be given back one by one
 
     def predict_step(self, data):
         """The answer to one batch, as in `keras.Model`, but computed in halves."""
