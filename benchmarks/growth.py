@@ -65,9 +65,19 @@ def epoch_seconds(images=60_000, units=400, batch=32):
     return statistics.median(seconds[1:])  # the first one compiles
 
 
-MEMORY = """
+PEAK = """
 import sys
 from pathlib import Path
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+
+def peak_from_here():
+    Path("/proc/self/clear_refs").write_text("5")  # Linux hands a process the peak of the one that started it
+    return peak()
+"""
+
+MEMORY = """
 import numpy as np
 import dae_keras
 from dae_keras.data import batches, load
@@ -76,9 +86,7 @@ from dae_keras.settings import Settings
 
 cache, times = sys.argv[1], int(sys.argv[2])
 list(training_pairs(batches(np.zeros((64, 28, 28, 1), np.uint8), 32, 0), Settings()).take(1))  # TensorFlow's own part
-Path("/proc/self/clear_refs").write_text("5")  # the peak from here on: Linux hands a process the peak of the one that started it
-peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-before = peak()
+before = peak_from_here()
 images = load(Settings(cache=cache, train_images=50_000, validation_images=100, test_images=100)).train
 images = np.concatenate([images] * times) if cache == "memory" else images.repeat(times)
 for pair in training_pairs(batches(images, 32, 0), Settings()):
@@ -88,9 +96,7 @@ print(peak() - before)
 
 
 TRAININGS = """
-import contextlib, os, sys, tempfile
-from dataclasses import replace
-from pathlib import Path
+import contextlib, os, tempfile
 from dae_keras import DAE, DCAE
 from dae_keras.data import batches, load
 from dae_keras.noise import evaluation_pair, training_pairs
@@ -99,12 +105,11 @@ from dae_keras.training import set_up, train
 
 name, what, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 epochs, models = (count, 1) if what == "epochs" else (1, count)
-settings = Settings(train_images=10_000, validation_images=1_000, test_images=100, epochs=epochs, run_dir=tempfile.mkdtemp())
+folder = tempfile.TemporaryDirectory()
+settings = Settings(train_images=10_000, validation_images=1_000, test_images=100, epochs=epochs, run_dir=folder.name)
 set_up(settings, convolutions=name == "DCAE")
 list(training_pairs(batches(load(settings).train[:64], 32, 0), settings).take(1))  # TensorFlow's own part
-Path("/proc/self/clear_refs").write_text("5")
-peak = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-before = peak()
+before = peak_from_here()
 images = load(settings)
 for _ in range(models):
     set_up(settings, convolutions=name == "DCAE")
@@ -117,7 +122,7 @@ print(peak() - before)
 
 def peak(code, *arguments):
     """MB by which this code raises the peak of a new process."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [sys.executable, "-c", PEAK + code, *map(str, arguments)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE.parent).stdout.split()[-1])
 
 
