@@ -305,10 +305,9 @@ plots.training_curves(history, "DCAE: loss by epoch", "nats per pixel") if histo
 # ## What it does
 
 # %%
-restored = model.predict(noisy, batch_size=500, verbose=0)
-assert restored.shape == clean.shape and restored.min() >= 0 and restored.max() <= 1, "a model's output must be images in [0, 1]"
 shown = slice(0, 10)
-plots.image_rows({"original": clean[shown], "noisy": noisy[shown], "reconstructed": restored[shown]}, "DCAE on the first ten test images")
+restored = model.predict(noisy[shown], verbose=0)
+plots.image_rows({"original": clean[shown], "noisy": noisy[shown], "reconstructed": restored}, "DCAE on the first ten test images")
 
 # %% [markdown]
 # *The figure: three rows of ten digits. The reconstructed digits keep the ends, loops and thickness of their strokes;
@@ -321,6 +320,15 @@ plots.image_rows({"original": clean[shown], "noisy": noisy[shown], "reconstructe
 
 
 # %%
+def tested(network, its_settings, seen, checked, history, name=None):
+    """Scores of a network on noisy test images and on (noisy, clean) validation images; and the folder where they and pictures are saved."""
+    restored = network.predict(seen, batch_size=500, verbose=0)
+    assert restored.shape == clean.shape and restored.min() >= 0 and restored.max() <= 1, "a model's output must be images in [0, 1]"
+    found = metrics.measure(clean, restored)
+    found["validation_psnr"] = float(metrics.psnr(checked[1], network.predict(checked[0], batch_size=500, verbose=0)).mean())
+    return found, save_results(network, its_settings, {"origin": clean, "noisy": seen, "reconstructed": restored}, found, history, name)
+
+
 def report(name, found, expected):
     """Print scores beside the ranges expected with the default parameters, and check them where this run used those."""
     for metric, (low, high) in expected.items():
@@ -328,14 +336,9 @@ def report(name, found, expected):
         assert not trained_here or low <= found[metric] <= high, f"the {metric.upper()} of {name} lies outside the expected range"
 
 
-scores = metrics.measure(clean, restored)
-validation_restored = model.predict(validation[0], batch_size=500, verbose=0)
-scores["validation_psnr"] = float(metrics.psnr(validation[1], validation_restored).mean())
+scores, folder = tested(model, settings, noisy, validation, history)
 report("DCAE", scores, {"psnr": (20.8, 21.3), "ssim": (0.88, 0.90)})
 print(f"PSNR on the validation images, for choices: {scores['validation_psnr']:.3f}")
-
-# %%
-folder = save_results(model, settings, {"origin": clean, "noisy": noisy, "reconstructed": restored}, scores, history)
 print("saved:", ", ".join(sorted(path.name for path in folder.iterdir())))
 
 # %% [markdown]
@@ -465,11 +468,7 @@ pairs = training_pairs(batches(images.train, settings.batch_size, settings.seed)
 with_skips, skip_history = train(with_skips, pairs, validation, skip_settings, name="DCAE_skip")
 
 # %%
-skip_restored = with_skips.predict(noisy, batch_size=500, verbose=0)
-skip_scores = metrics.measure(clean, skip_restored)
-skip_scores["validation_psnr"] = float(metrics.psnr(validation[1], with_skips.predict(validation[0], batch_size=500, verbose=0)).mean())
-results = {"origin": clean, "noisy": noisy, "reconstructed": skip_restored}
-save_results(with_skips, skip_settings, results, skip_scores, skip_history, name="DCAE_skip")
+skip_scores, _ = tested(with_skips, skip_settings, noisy, validation, skip_history, "DCAE_skip")
 print(f"DCAE: PSNR {scores['psnr']:.3f}, SSIM {scores['ssim']:.3f}")
 report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.91)})
 
@@ -506,32 +505,40 @@ report("DCAE with skips", skip_scores, {"psnr": (21.2, 21.6), "ssim": (0.89, 0.9
 #
 # </details>
 
+
 # %%
-some_noisy, some_clean = noisy[:1000], clean[:1000]
-paths = dict(zip(("code", "7 × 7 maps", "14 × 14 maps"), with_skips.encoder.predict(some_noisy, batch_size=500, verbose=0), strict=True))
-nothing = {path: np.broadcast_to(np.float32(0), part.shape) for path, part in paths.items()}
-
-
 def decoded(inputs):
+    """The images that the decoder makes of its three inputs, a dict of arrays in their order."""
     return with_skips.decoder.predict(list(inputs.values()), batch_size=500, verbose=0)
 
 
-whole = metrics.psnr(some_clean, skip_restored[:1000]).mean()
+def paths_changed():
+    """The decoder's first ten images and their PSNR, for each path and each change of it."""
+    parts = with_skips.encoder.predict(some_noisy, batch_size=500, verbose=0)
+    paths = dict(zip(("code", "7 × 7 maps", "14 × 14 maps"), parts, strict=True))
+    nothing = {path: np.broadcast_to(np.float32(0), part.shape) for path, part in paths.items()}
+    images_drawn, psnr_found = {}, {}
+    for path, part in paths.items():
+        exchanged = decoded(paths | {path: np.roll(part, 1, axis=0)})  # each image takes it from the one before
+        changed = {"zero": decoded(paths | {path: nothing[path]}), "alone": decoded(nothing | {path: part}), "exchanged": exchanged}
+        images_drawn[path] = {case: result[shown].copy() for case, result in changed.items()}
+        psnr_found[path] = {case: metrics.psnr(some_clean, result).mean() for case, result in changed.items()}
+        psnr_found[path]["exchanged, against the other"] = metrics.psnr(np.roll(some_clean, 1, axis=0), exchanged).mean()
+    return images_drawn, psnr_found
+
+
+some_noisy, some_clean = noisy[:1000], clean[:1000]
+all_paths = with_skips.predict(some_noisy, batch_size=500, verbose=0)
+whole = metrics.psnr(some_clean, all_paths).mean()
 print(f"nothing changed: {whole:.2f} dB")
-drawn, path_psnr = {}, {}
-for path, part in paths.items():
-    exchanged = decoded(paths | {path: np.roll(part, 1, axis=0)})  # each image takes it from the one before
-    changed = {"zero": decoded(paths | {path: nothing[path]}), "alone": decoded(nothing | {path: part}), "exchanged": exchanged}
-    drawn[path] = {case: result[shown].copy() for case, result in changed.items()}
-    path_psnr[path] = {case: metrics.psnr(some_clean, result).mean() for case, result in changed.items()}
-    path_psnr[path]["exchanged, against the other"] = metrics.psnr(np.roll(some_clean, 1, axis=0), exchanged).mean()
+drawn, path_psnr = paths_changed()
 Markdown(
     markdown_table([{"path": path, **{case: f"{score:.2f} dB" for case, score in cases.items()}} for path, cases in path_psnr.items()])
 )
 
 # %%
-pictures = {"original": some_clean[shown], "all paths": skip_restored[shown]}
-pictures |= {f"no {path}": drawn[path]["zero"] for path in paths}
+pictures = {"original": some_clean[shown], "all paths": all_paths[shown]}
+pictures |= {f"no {path}": drawn[path]["zero"] for path in drawn}
 pictures |= {"code alone": drawn["code"]["alone"], "exchanged 14 × 14 maps": drawn["14 × 14 maps"]["exchanged"]}
 plots.image_rows(pictures, "The DCAE with skips: paths taken away or exchanged")
 
@@ -603,19 +610,20 @@ Markdown(markdown_table([{"moved by": f"{shift} px", **{stage: f"{follow[stage, 
 #
 # </details>
 
+
 # %%
+def psnr_moved_by(shift, network):
+    """PSNR (dB) of a network on images moved by so many pixels, with their noise."""
+    seen, target = (np.roll(batch, shift, axis=2) for batch in (some_noisy, some_clean))
+    return metrics.psnr(target, network.predict(seen, batch_size=500, verbose=0)).mean()
+
+
 networks = {"DCAE": model, "DCAE with skips": with_skips}
 dae_checkpoint = settings.run_path / "checkpoints" / "DAE.keras"
 if dae_checkpoint.is_file():
     networks = {"DAE": load_checkpoint(dae_checkpoint, DAE), **networks}
-moved = {shift: [np.roll(batch, shift, axis=2) for batch in (some_noisy, some_clean)] for shift in (0, 1, 2, 4)}
-shift_psnr = {
-    name: {
-        shift: metrics.psnr(target, network.predict(batch, batch_size=500, verbose=0)).mean() for shift, (batch, target) in moved.items()
-    }
-    for name, network in networks.items()
-}
-header = {shift: f"moved by {shift} px" for shift in moved}
+shift_psnr = {name: {shift: psnr_moved_by(shift, network) for shift in (0, 1, 2, 4)} for name, network in networks.items()}
+header = {shift: f"moved by {shift} px" for shift in (0, 1, 2, 4)}
 lines = [{"PSNR (dB)": name} | {header[shift]: f"{score:.2f}" for shift, score in line.items()} for name, line in shift_psnr.items()]
 Markdown(markdown_table(lines))
 
@@ -687,17 +695,22 @@ for (case, shift), score in shifted_psnr.items():
 # </details>
 
 # %%
-level, generator = 0.5, np.random.default_rng(0)
-x = generator.choice([-1.0, 1.0], 2_000_000, p=[0.3, 0.7])
-y = x + level * generator.standard_normal(x.size)
-places = np.linspace(-1.5, 1.5, 7)
+level, places = 0.5, np.linspace(-1.5, 1.5, 7)
+
+
+def mean_of_x(places, draws=2_000_000):
+    """The mean of all x whose y comes to lie within 0.01 of each place."""
+    generator = np.random.default_rng(0)
+    x = generator.choice([-1.0, 1.0], draws, p=[0.3, 0.7])
+    y = x + level * generator.standard_normal(x.size)
+    return np.array([x[np.abs(y - place) < 0.01].mean() for place in places])
 
 
 def log_density(place):
     return np.log(0.3 * np.exp(-(((place + 1) / level) ** 2) / 2) + 0.7 * np.exp(-(((place - 1) / level) ** 2) / 2))
 
 
-counted = np.array([x[np.abs(y - place) < 0.01].mean() for place in places])
+counted = mean_of_x(places)
 score = (log_density(places + 1e-4) - log_density(places - 1e-4)) / 2e-4
 by_the_score = places + level**2 * score
 assert np.allclose(counted, by_the_score, atol=0.03), "both sides of the identity should agree"
@@ -746,16 +759,14 @@ inventor, inventor_history = train(inventor, pairs, inventor_validation, all_lev
 
 # %%
 unclipped, _ = evaluation_pair(images.test, all_levels)
-inventor_restored = inventor.predict(unclipped, batch_size=500, verbose=0)
-inventor_scores = metrics.measure(clean, inventor_restored)
-seen = inventor.predict(inventor_validation[0], batch_size=500, verbose=0)
-inventor_scores["validation_psnr"] = float(metrics.psnr(inventor_validation[1], seen).mean())
-results = {"origin": clean, "noisy": unclipped, "reconstructed": inventor_restored}
-save_results(inventor, all_levels, results, inventor_scores, inventor_history, name="DCAE_all_levels")
-kinds = {noise_text(settings): noisy, noise_text(all_levels): unclipped}
+inventor_scores, _ = tested(inventor, all_levels, unclipped, inventor_validation, inventor_history, "DCAE_all_levels")
+skip_on_unclipped, inventor_on_clipped = (
+    metrics.psnr(clean, network.predict(batch, batch_size=500, verbose=0)).mean()
+    for network, batch in ((with_skips, unclipped), (inventor, noisy))
+)
 by_kind = {
-    name: {kind: metrics.psnr(clean, network.predict(batch, batch_size=500, verbose=0)).mean() for kind, batch in kinds.items()}
-    for name, network in {"DCAE with skips": with_skips, "DCAE at all levels": inventor}.items()
+    "DCAE with skips": {noise_text(settings): skip_scores["psnr"], noise_text(all_levels): skip_on_unclipped},
+    "DCAE at all levels": {noise_text(settings): inventor_on_clipped, noise_text(all_levels): inventor_scores["psnr"]},
 }
 if trained_here:
     assert 20.2 < inventor_scores["psnr"] < 20.8, "the PSNR of the DCAE at all levels lies outside the expected range"

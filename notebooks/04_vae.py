@@ -268,12 +268,18 @@ print(f"untrained: reconstruction {reconstruction_loss:.1f} nats; 784 ln 2 = {78
 #
 # Is the closed form right? Compare it with the definition, the mean of $\log q(z) - \log p(z)$ over many samples of $q$:
 
+
 # %%
+def kl_by_sampling(mu, log_var, samples=1_000_000):
+    """The KL divergence of a latent dimension by its definition (nats)."""
+    z = mu + np.exp(log_var / 2) * np.random.default_rng(0).normal(size=samples)
+    log_q = -0.5 * ((z - mu) ** 2 / np.exp(log_var) + log_var)  # but for a constant
+    log_p = -0.5 * z**2  # but for the same constant
+    return np.mean(log_q - log_p)
+
+
 mu, log_var = 0.7, -1.0
-sample = mu + np.exp(log_var / 2) * np.random.default_rng(0).normal(size=1_000_000)
-log_q = -0.5 * ((sample - mu) ** 2 / np.exp(log_var) + log_var)  # but for a constant
-log_p = -0.5 * sample**2  # but for the same constant
-monte_carlo, closed_form = np.mean(log_q - log_p), 0.5 * (mu**2 + np.exp(log_var) - 1 - log_var)
+monte_carlo, closed_form = kl_by_sampling(mu, log_var), 0.5 * (mu**2 + np.exp(log_var) - 1 - log_var)
 print(f"KL by a million samples {monte_carlo:.3f}, by the closed form {closed_form:.3f}")
 assert abs(monte_carlo - closed_form) < 0.005, "the closed form of the KL divergence does not fit its definition"
 
@@ -484,9 +490,14 @@ plots.bars(bars, "What each latent dimension is charged", "latent dimension", "K
 # added in the logarithm, by [log-sum-exp](../docs/glossary.md#log-sum-exp) (`logsumexp` subtracts the largest first). Here is the whole
 # computation for 100 images.
 
+
 # %%
-drawn = evaluation_pair(images.test, replace(plain_settings, binarisation="dynamic"))[1]  # one stored draw
-batch = drawn[:100]
+def draw_pixels(few):
+    """Images (n, 28, 28, 1) with each pixel drawn black or white: for test images the stored draw."""
+    return evaluation_pair(few, replace(plain_settings, binarisation="dynamic"))[1]
+
+
+batch = draw_pixels(images.test)[:100].copy()  # a slice alone would keep all 10,000 in memory
 mean, log_var = plain.encoder(batch)
 noise_in_code = tf.random.stateless_normal((50, *mean.shape), (settings.seed, 0))
 log_weights = []
@@ -528,16 +539,23 @@ assert np.allclose(by_hand, by_package, rtol=1e-3), "the bound by hand is not th
 #
 # </details>
 
+
 # %%
-looks_at = {"plain VAE": {"the drawn image": drawn, "the grey image": explained}}
-looks_at |= {name: {"the noisy image": noisy} for name in denoising}
-bounds = {}
-for name, views in looks_at.items():
-    vae = denoising.get(name, plain)
-    for view, batch in views.items():
-        for samples in sorted({1, 50, settings.bound_samples} if batch is drawn else {1, 50}):
-            bound = generative.importance_weighted_bound(vae, batch, drawn, samples, settings.seed)
-            bounds.setdefault(f"{name}, encoder sees {view}", {})[samples] = -float(bound.mean())
+def measured_bounds():
+    """Minus the bound (nats per image) by the number of samples, for each model and image that its encoder may see."""
+    drawn, found = draw_pixels(images.test), {}
+    looks_at = {"plain VAE": {"the drawn image": drawn, "the grey image": explained}}
+    looks_at |= {name: {"the noisy image": noisy} for name in denoising}
+    for name, views in looks_at.items():
+        vae = denoising.get(name, plain)
+        for view, batch in views.items():
+            for samples in sorted({1, 50, settings.bound_samples} if batch is drawn else {1, 50}):
+                bound = generative.importance_weighted_bound(vae, batch, drawn, samples, settings.seed)
+                found.setdefault(f"{name}, encoder sees {view}", {})[samples] = -float(bound.mean())
+    return found
+
+
+bounds = measured_bounds()
 table = [{"minus the bound (nats per image)": who} | {f"k = {k:,}": f"{values[k]:.2f}" for k in (1, 50)} for who, values in bounds.items()]
 display(Markdown(markdown_table(table)))
 if settings.is_standard:
@@ -651,6 +669,7 @@ def train_short(**changes):
     small = VAE(**(network | {"warm_up_steps": 0} | changes))
     small.compile(keras.optimizers.Adam(short.learning_rate), steps_per_execution=steps_at_once())
     small.fit(short_pairs, epochs=short.epochs, shuffle=False, verbose=0)
+    small.train_function = None  # the graph of its steps, 15 MB: Keras would make it anew
     return small
 
 
@@ -854,18 +873,25 @@ def gaussian_of(codes, number):
 
 
 # %%
-fitted_on, labels = evaluation_pair(training_images[:10_000], plain_settings)[0], images.train_labels[:10_000]
+def first_training_images():
+    """The first 10,000 training images (n, 28, 28, 1), in [0, 1]."""
+    return evaluation_pair(training_images[:10_000], plain_settings)[0]
+
+
+def new_codes(codes, test_codes):
+    """Kinds of new codes (n, d), one after the other, from those of training images and of test images."""
+    yield "N(0, I)", random.normal(size=(count, codes.shape[1]))
+    yield "one Gaussian", gaussian_of(codes, count)
+    digits = [codes[labels == digit] for digit in range(10)]
+    yield "a Gaussian per digit", np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own)])
+    yield "midpoints", (test_codes[halves[0]] + test_codes[halves[1]]) / 2
+
+
+labels = images.train_labels[:10_000]
 drawings, spread, centre, halves = {}, {}, {}, (random.permutation(count), random.permutation(count))
 for name, autoencoder in decoders.items():
-    codes, test_codes = codes_of(autoencoder, fitted_on), codes_of(autoencoder, explained)
-    digits = [codes[labels == digit] for digit in range(10)]
-    new_codes = {
-        "N(0, I)": random.normal(size=(count, codes.shape[1])),
-        "one Gaussian": gaussian_of(codes, count),
-        "a Gaussian per digit": np.concatenate([gaussian_of(own, count // 10) for own in digits if len(own)]),
-        "midpoints": (test_codes[halves[0]] + test_codes[halves[1]]) / 2,
-    }
-    for origin, code in new_codes.items():
+    codes, test_codes = codes_of(autoencoder, first_training_images()), codes_of(autoencoder, explained)
+    for origin, code in new_codes(codes, test_codes):
         drawings[name, origin] = quality(autoencoder.decoder.predict(np.float32(code), batch_size=500, verbose=0))
     spread[name], centre[name] = codes.std(axis=0).mean(), np.linalg.norm(codes.mean(axis=0))
 drawings["pixels of the pair, averaged", "midpoints"] = quality((explained[halves[0]] + explained[halves[1]]) / 2)
@@ -902,7 +928,8 @@ Markdown("Fréchet distance to the test images of what is decoded from each kind
 # dimension shuffled among the images, which leaves the values of each as they are and changes only what goes together.
 
 # %%
-code_mean, code_log_variance = (np.asarray(part, np.float64) for part in plain.encoder.predict(fitted_on, batch_size=1000, verbose=0))
+met_by = plain.encoder.predict(first_training_images(), batch_size=1000, verbose=0)
+code_mean, code_log_variance = (np.asarray(part, np.float64) for part in met_by)
 met = code_mean + np.exp(0.5 * code_log_variance) * random.normal(size=code_mean.shape)
 sources = {
     "codes as the decoder met them": met,
@@ -996,7 +1023,10 @@ plots.image_rows(paths, "From one test image to another, along a straight line b
 # **Predict before you run:** which does the VAE miss, the turned digits or the half-blank ones? And which of the ten digits most, when turned?
 
 # %%
-strange = {"turned by 90°": np.rot90(explained, axes=(1, 2)), "lower half blank": explained * (np.arange(28) < 14)[:, None, None]}
+strange = {
+    "turned by 90°": lambda batch: np.rot90(batch, axes=(1, 2)),
+    "lower half blank": lambda batch: batch * (np.arange(28) < 14)[:, None, None],
+}
 
 
 def surprise(batch):
@@ -1008,7 +1038,7 @@ def surprise(batch):
     return {"reconstruction": error, "loss": loss, "per ink": error / np.maximum(ink, 1), "little ink": -ink}
 
 
-usual, surprises = surprise(explained), {name: surprise(batch) for name, batch in strange.items()}
+usual, surprises = surprise(explained), {name: surprise(change(explained)) for name, change in strange.items()}
 is_strange = np.repeat([0, 1], count)
 areas = {
     name: {score: roc_auc_score(is_strange, np.concatenate([usual[score], strange_scores[score]])) for score in usual}
@@ -1041,7 +1071,7 @@ plots.histograms(reconstruction, title, "nats per image", of="images", together=
 
 # %%
 ink = explained.sum(axis=(1, 2, 3))
-own_digit = judged(strange["turned by 90°"])[1].argmax(axis=1) == images.test_labels
+own_digit = judged(strange["turned by 90°"](explained))[1].argmax(axis=1) == images.test_labels
 score_names = {"reconstruction": "reconstruction loss", "loss": "loss", "per ink": "loss per ink"}  # turning leaves the ink as it is
 by_class = {}
 for digit in np.unique(images.test_labels):

@@ -94,6 +94,7 @@ from dae_keras.settings import Settings, course_folder
 from dae_keras.training import TrainingError, load_checkpoint, set_up
 from dae_keras.trainings import trained_reader
 from IPython.display import Markdown, display
+from scipy.special import softmax
 from scipy.stats import bootstrap
 from sklearn.metrics import pairwise_distances_argmin_min
 
@@ -167,14 +168,7 @@ methods = {
     "linear filter": linear_filter,
     **{name: partial(model.predict, batch_size=500, verbose=0) for name, model in models.items()},
 }
-restored, predict_seconds = {}, {}
-for name, method in methods.items():
-    begin = time.perf_counter()
-    restored[name] = np.asarray(method(noisy), np.float32)
-    predict_seconds[name] = time.perf_counter() - begin
-
-# %%
-first_ten = {"original": clean[:10], "noisy": noisy[:10], **{name: restored[name][:10] for name in models}}
+first_ten = {"original": clean[:10], "noisy": noisy[:10], **{name: methods[name](noisy[:10]) for name in models}}
 overview = plots.image_rows(first_ten, f"Test images with {noise_text(settings)}")
 overview.savefig(settings.run_path / "denoised.png", dpi=100)
 overview
@@ -185,8 +179,24 @@ overview
 #
 # ## The scores
 
+
 # %%
-scores = {name: metrics.measure(clean, result) for name, result in restored.items()}
+def restore(name):
+    """All test images as a method restores them, (n, 28, 28, 1): made when asked for, since seven such sets fill 200 MB."""
+    return np.asarray(methods[name](noisy), np.float32)
+
+
+def measured(name):
+    """A method's scores, the PSNR (dB) of each image, and the seconds for all of them."""
+    begin = time.perf_counter()
+    restored = restore(name)
+    seconds = time.perf_counter() - begin
+    return metrics.measure(clean, restored), metrics.psnr(clean, restored), seconds
+
+
+scores, psnr_by_image, predict_seconds = {}, {}, {}
+for name in methods:
+    scores[name], psnr_by_image[name], predict_seconds[name] = measured(name)
 weights = {"linear filter": linear_filter.weights} | {name: model.count_params() for name, model in models.items()}
 code = {name: code_size(model) for name, model in models.items()}
 expected = {  # PSNR in dB, at the defaults
@@ -253,23 +263,25 @@ baseline_scores = {
 # leaves grey blotches on the black background; the VAE leaves fainter ones. To see how much depends on the background, paint over whatever is black in the original:
 # once with an even grey of the same mean, and once with black.
 
+
 # %%
-black = clean == 0
-grey = {name: restored[name][black].mean() for name in ("linear filter", "VAE")}
-painted = {
-    name: {
-        colour: metrics.ssim(clean, np.where(black, shade, restored[name])).mean() for colour, shade in (("grey", grey[name]), ("black", 0))
-    }
-    for name in grey
-}
+def repainted(name):
+    """The mean grey of a method's background, and the SSIM with all of it in that grey, and in black."""
+    restored, background = restore(name), clean == 0
+    mean = restored[background].mean()
+    painted = {"grey": np.where(background, mean, restored), "black": np.where(background, 0, restored)}
+    return {"mean": mean, **{colour: metrics.ssim(clean, result).mean() for colour, result in painted.items()}}
+
+
+painted = {name: repainted(name) for name in ("linear filter", "VAE")}
 lines = [
     {
         "SSIM": name,
         "as restored": f"{scores[name]['ssim']:.3f}",
-        "mean grey": f"{grey[name]:.2f}",
-        **{f"background {colour}": f"{ssim:.3f}" for colour, ssim in painted[name].items()},
+        "mean grey": f"{found['mean']:.2f}",
+        **{f"background {colour}": f"{found[colour]:.3f}" for colour in ("grey", "black")},
     }
-    for name in painted
+    for name, found in painted.items()
 ]
 show_table(lines)
 
@@ -293,7 +305,6 @@ def interval(difference):
     return bootstrap((difference,), np.mean, n_resamples=1000, batch=100, method="percentile", rng=settings.seed).confidence_interval
 
 
-psnr_by_image = {name: metrics.psnr(clean, result) for name, result in restored.items()}
 pairs = {}
 for better, worse in (("DCAE_skip", "DCAE"), ("DCAE", "DAE"), ("DAE", "VAE"), ("VAE", "linear filter"), ("linear filter", "3 x 3 median")):
     difference = psnr_by_image[better] - psnr_by_image[worse]
@@ -458,11 +469,10 @@ show_table(
 #
 # **Predict before you run:** how many decibels does removing the bias gain, and does any of the six come near the linear filter?
 
+
 # %%
-few_noisy, few_clean = next(stored_pairs(images.train[:500], settings))
-debiased, filter_psnr, filter_lines, at_edge = {}, {}, [], []
-for method in baselines.STRENGTHS:
-    name = method.__name__.replace("_", " ")
+def tuned_line(method, name):
+    """A filter's line of the table; its PSNR, its first answers and whether it came to an edge go into the dicts and the list below."""
     line = {"filter": name}
     for kind, tuned_filter in zip(("as it is", "debiased"), baselines.tuned(method, few_noisy, few_clean), strict=True):
         result = tuned_filter(noisy)
@@ -471,9 +481,13 @@ for method in baselines.STRENGTHS:
         line[f"PSNR, {kind} (dB)"] = f"{filter_psnr[name, kind]:.2f}"
         if tuned_filter.at_edge:
             at_edge.append(f"{name}, {kind}")
-    line["SSIM, debiased"] = f"{metrics.ssim(clean, result).mean():.3f}"
     debiased[name] = result[:4].copy()  # four images; without the copy they would keep all 10,000 in memory
-    filter_lines.append(line)
+    return line | {"SSIM, debiased": f"{metrics.ssim(clean, result).mean():.3f}"}
+
+
+few_noisy, few_clean = next(stored_pairs(images.train[:500], settings))
+debiased, filter_psnr, at_edge = {}, {}, []
+filter_lines = [tuned_line(method, method.__name__.replace("_", " ")) for method in baselines.STRENGTHS]
 print("strengths at the edge of what was tried:", "; ".join(at_edge) or "none")
 show_table(filter_lines)
 
@@ -544,7 +558,7 @@ linear_psnr = {
     f"best linear code of {size}": psnr_of(LinearFilter(linear_filter.moments, rank=size)(noisy)),
     "own 9 x 9 weights for each place": psnr_of(LinearFilter(linear_filter.moments, window=9)(noisy)),
     "one learned 9 x 9 kernel": psnr_of(np.asarray(keras.ops.conv(noisy, kernel, padding="same")) + constant),
-    "linear filter": psnr_of(restored["linear filter"]),
+    "linear filter": scores["linear filter"]["psnr"],
     f"PCA of the clean image, {size} dimensions": psnr_of((flat_clean - mean_image) @ projection + mean_image),
 }
 linear_code_psnr = linear_psnr[f"best linear code of {size}"]
@@ -693,16 +707,21 @@ show_table(
     ]
 )
 
+
 # %%
-shares = {name: knowing[name].weights(asked["test"][0]) for name in ("exact", "tempered")}
-with np.errstate(divide="ignore", invalid="ignore"):
-    voices = {name: float(np.median(np.exp(-np.nansum(each * np.log(each), axis=1)))) for name, each in shares.items()}
+def equal_voices(shares):
+    """How many equal weights an image's are worth: the exponential of their entropy, in the median over images."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.median(np.exp(-np.nansum(shares * np.log(shares), axis=1))))
+
+
+voices = {name: equal_voices(knowing[name].weights(asked["test"][0])) for name in ("exact", "tempered")}
 for name, number in voices.items():
     print(f"{name}: the weights of an image are worth {number:.1f} equal voices (the exponential of their entropy, median)")
 shown_memory = {}
-for test in range(min(5, len(shares["exact"]))):
-    heaviest = np.resize(np.argsort(shares["exact"][test])[::-1][:3], 3)  # repeated, should there be fewer than three
-    weights_text = ", ".join(f"{shares['exact'][test, i]:.2f}" for i in heaviest)
+for test, shares in enumerate(knowing["exact"].weights(asked["test"][0][:5])):
+    heaviest = np.resize(np.argsort(shares)[::-1][:3], 3)  # repeated, should there be fewer than three
+    weights_text = ", ".join(f"{share:.2f}" for share in shares[heaviest])
     shown_memory[f"{test + 1}: {weights_text}"] = np.stack(
         [noisy[test], *images.train[heaviest] / np.float32(255), *(answers[name]["test"][test] for name in answers), clean[test]]
     )
@@ -840,7 +859,7 @@ reader = trained_reader(images, settings)
 # Of 1, 2, 4, 6 and 8 thousandths the rate with which it misreads the fewest noisy validation images.
 noisy_reader = trained_reader(images, settings, epochs=10, level=settings.noise_level, learning_rate=4e-3)
 read = {"clean images": read_correctly(reader, clean), "noisy input": read_correctly(reader, noisy)}
-read |= {f"restored by {name}": read_correctly(reader, result) for name, result in restored.items() if name != "noisy input"}
+read |= {f"restored by {name}": read_correctly(reader, restore(name)) for name in methods if name != "noisy input"}
 read["noisy input, trained on noisy images"] = read_correctly(noisy_reader, noisy)
 misread = {name: 100 * (1 - correct.mean()) for name, correct in read.items()}
 if settings.is_standard:
@@ -941,14 +960,20 @@ show_table(
 swept_noise = "gaussian" if settings.noise == "none" else settings.noise
 levels = sorted({0.1, 0.2, 0.3, 0.5, 0.7, 1.0, settings.noise_level} - {0})
 by_level = {name: method for name, method in methods.items() if name not in ("3 x 3 median", "DCAE")}
-psnr_by_level = {name: [] for name in [*by_level, "linear filter, refitted"]}
-for level in levels:
+
+
+def psnr_at(level, refitted):
+    """The mean PSNR (dB) of each method at a noise level, with a linear filter that was fitted there."""
     noisy_at_level, _ = evaluation_pair(images.test, settings, swept_noise, level)
+    at_level = {**by_level, "linear filter, refitted": refitted}
+    return {name: float(metrics.psnr(clean, method(noisy_at_level)).mean()) for name, method in at_level.items()}
+
+
+psnr_found = {}
+for level in reversed(levels):  # the lowest last: the filter refitted there is needed again
     refitted = LinearFilter(stored_pairs(images.train, settings, swept_noise, level))
-    if level == levels[0]:
-        moments_at_lowest = refitted.moments
-    for name, method in {**by_level, "linear filter, refitted": refitted}.items():
-        psnr_by_level[name].append(float(metrics.psnr(clean, method(noisy_at_level)).mean()))
+    psnr_found[level] = psnr_at(level, refitted)
+psnr_by_level = {name: [psnr_found[level][name] for level in levels] for name in psnr_found[levels[0]]}
 
 # %%
 trained_at = "without noise" if settings.noise == "none" else f"at {settings.noise_level:g}"
@@ -988,8 +1013,8 @@ lowest, some = levels[0], images.test[:2000]  # non-local means take their time
 noisy_at_lowest, clean_at_lowest = evaluation_pair(some, settings, swept_noise, lowest)
 few_at_lowest, _ = next(stored_pairs(images.train[:500], settings, swept_noise, lowest))
 at_lowest = {
-    "linear filter, refitted": LinearFilter(moments_at_lowest),
-    f"linear filter, refitted, with a code of {size}": LinearFilter(moments_at_lowest, rank=size),
+    "linear filter, refitted": refitted,
+    f"linear filter, refitted, with a code of {size}": LinearFilter(refitted.moments, rank=size),
     "non-local means, tuned there and debiased": baselines.tuned(baselines.non_local_means, few_at_lowest, few_clean)[1],
 }
 at_lowest = {name: float(metrics.psnr(clean_at_lowest, method(noisy_at_lowest)).mean()) for name, method in at_lowest.items()}
@@ -1193,7 +1218,7 @@ live(NoiseLab(models, images.test[:100]))
 # %%
 ranking = np.argsort(psnr_by_image["DCAE_skip"])
 for title, chosen in (("worst", ranking[:5]), ("best", ranking[-5:][::-1])):
-    cases = {"original": clean[chosen], **{name: result[chosen] for name, result in restored.items()}}
+    cases = {"original": clean[chosen], **{name: method(noisy[chosen]) for name, method in methods.items()}}
     display(
         plots.image_rows(cases, f"The five images that the DCAE with skips restored {title}", [f"{images.test_labels[i]}" for i in chosen])
     )
@@ -1305,14 +1330,22 @@ plots.image_rows({"test images": clean[:10]} | drawn, "Drawn by hand and by two 
 # nothing, for it depends on the classifier and on how many images there are.
 
 # %%
-features = keras.Model(reader.inputs, reader.get_layer("features").output)
-test_features = features.predict(clean, batch_size=500, verbose=0)
+judge = keras.Model(reader.inputs, [reader.get_layer("features").output, reader.outputs[0]])
+
+
+def features_and_answers(batch):
+    """Of images: the classifier's features (n, 64), and its probabilities (n, 10)."""
+    features, answers = (np.asarray(each, np.float32) for each in judge.predict(batch, batch_size=500, verbose=0))
+    return features, softmax(answers, axis=1)
+
+
+test_features, _ = features_and_answers(clean)
 
 
 def judged(batch):
     """Fréchet distance of images to the test images, and the share (%) of images of which the classifier is 90 % sure."""
-    certainty = keras.ops.convert_to_numpy(keras.ops.softmax(reader.predict(batch, batch_size=500, verbose=0))).max(axis=1)
-    return frechet_distance(features.predict(batch, batch_size=500, verbose=0), test_features), 100 * np.mean(certainty > 0.9)
+    features, probabilities = features_and_answers(batch)
+    return frechet_distance(features, test_features), 100 * np.mean(probabilities.max(axis=1) > 0.9)
 
 
 def decoded(model, codes, labels, count):
@@ -1323,17 +1356,22 @@ def decoded(model, codes, labels, count):
     return model.decoder.predict(np.concatenate(new).astype(np.float32), batch_size=500, verbose=0)
 
 
+def sets_to_judge():
+    """One set of images after the other, and what it is."""
+    if len(images.train) > 1:  # one alone has no covariance
+        yield "training images: the floor", images.train[:samples_each] / np.float32(255)
+    for label in inventors:
+        yield label, draw(label, samples_each)
+    if settings.is_standard and "plain VAE" in inventors:  # with a code of one dimension, or few images, some digit may have no covariance
+        labels = images.train_labels[:10_000]
+        for label, model in {"plain VAE": inventors["plain VAE"], "DCAE": models["DCAE"]}.items():
+            codes = model.encoder.predict(images.train[: len(labels)] / np.float32(255), batch_size=500, verbose=0)
+            codes = np.float64(codes[0] if label == "plain VAE" else codes)  # of a VAE the means
+            yield f"{label}, codes from a Gaussian per digit", decoded(model, codes, labels, samples_each)
+
+
 samples_each = min(2_000, len(clean))
-sets = {label: draw(label, samples_each) for label in inventors}
-if settings.is_standard and "plain VAE" in inventors:  # with a code of one dimension, or few images, some digit may have no covariance
-    labels = images.train_labels[:10_000]
-    for label, model in {"plain VAE": inventors["plain VAE"], "DCAE": models["DCAE"]}.items():
-        codes = model.encoder.predict(images.train[: len(labels)] / np.float32(255), batch_size=500, verbose=0)
-        codes = np.float64(codes[0] if label == "plain VAE" else codes)  # of a VAE the means
-        sets[f"{label}, codes from a Gaussian per digit"] = decoded(model, codes, labels, samples_each)
-if len(images.train) > 1:  # one alone has no covariance
-    sets = {"training images: the floor": images.train[:samples_each] / np.float32(255)} | sets
-invention = {label: judged(batch) for label, batch in sets.items()}
+invention = {label: judged(batch) for label, batch in sets_to_judge()}
 if settings.is_standard and len(inventors) == 2:
     assert invention["DCAE at all levels"][0] < 10 < invention["plain VAE"][0], "the denoiser should draw better than the plain VAE"
 print(f"{samples_each:,} images each, against {len(clean):,} test images")

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from dae_keras import process_memory
+
 
 class Moments:
     """Means and covariances of pairs: all that least squares needs to know of them, for one filter or for several.
@@ -36,6 +38,7 @@ class Moments:
         self.noisy_mean, self.clean_mean = np.split((origin + shift).astype(origin.dtype), [size])
         covariances = products / count - np.outer(shift[:size], shift)
         self.covariance, self.cross = covariances[:, :size], covariances[:, size:]
+        process_memory.trim()  # 80 MB that the parts have left
 
 
 class LinearFilter:
