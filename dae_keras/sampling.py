@@ -14,6 +14,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from dae_keras import process_memory
 from dae_keras.models.halves import in_halves
 
 _AT_ONCE = 500  # images: enough to fill a processor
@@ -95,4 +96,5 @@ def sample(model, count, steps=10, seed=0, lowest=0.05, highest=4.0, heun=True, 
         for _, restored in walk(lambda images, level: answer(images, tf.constant(level)), start[part], levels, heun, **given):
             last = restored
         results.append(last.numpy())
+    process_memory.trim()  # as after a prediction
     return np.concatenate(results)

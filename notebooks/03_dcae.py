@@ -993,7 +993,7 @@ check("walked", walked)
 #    weights of its first and last layers reordered. Both networks should therefore do about as well as before; what differs is the luck of the first
 #    weights. It is the neighbourhoods that count, not the order as such.
 # 8. A copy moved to the right is restored worse (see the table of shifts), and one moved elsewhere probably too<!--?shift_psnr["DCAE"][1] < shift_psnr["DCAE"][0] - 0.1-->. But the five answers err in different ways, and
-#    their mean gains 0.09<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=500, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], validation_restored[:2000]).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
+#    their mean gains 0.09<!--=float(metrics.psnr(validation[1][:2000], np.mean([np.roll(model.predict(np.roll(validation[0][:2000], move, (1, 2)), batch_size=500, verbose=0), np.negative(move), (1, 2)) for move in [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]], axis=0)).mean() - metrics.psnr(validation[1][:2000], model.predict(validation[0][:2000], batch_size=500, verbose=0)).mean()):.2f--> dB on 2,000 validation images. The price: five predictions in place of one.
 #
 # ```python
 # from functools import partial

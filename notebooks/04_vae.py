@@ -29,9 +29,9 @@
 # - generate, interpolate, and judge the samples by numbers: what a known prior gives you, and what it does not.
 #
 # **You need** notebook [2 · The denoising autoencoder](02_dae.ipynb), and to know the normal distribution. **Time:** two sittings,
-# of 45<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 30<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
+# of 45<!--=minutes_to_read("04_vae", until="## Halfway: a break")--> and 35<!--=minutes_to_read("04_vae", since="## Halfway: a break", until="## Exercises")--> minutes, with
 # [a break](#Halfway:-a-break) between them, and about 80<!--=minutes_to_solve("04_vae")--> minutes for the exercises (an estimate: no class
-# has been timed). When this page was made, the whole notebook ran in 3<!--=minutes:.0f--> minutes on two CPU cores.
+# has been timed). When this page was made, the whole notebook ran in 2<!--=minutes:.0f--> minutes on two CPU cores.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
@@ -1285,7 +1285,7 @@ check("active_units", active_units)
 # %% [markdown]
 # ### Questions
 #
-# A run of this notebook takes about as long as the one that made this page, 3<!--=minutes:.0f--> minutes; question 9 takes longer. Give each its own `run_dir`, so that it does not replace the models of `runs/full`.
+# A run of this notebook takes about as long as the one that made this page, 2<!--=minutes:.0f--> minutes; question 9 takes longer. Give each its own `run_dir`, so that it does not replace the models of `runs/full`.
 #
 # 7. On paper: write the loss with weight `beta` as the loss with weight 1 plus a rest. For which `beta` is it still at least $-\log p(x)$?
 # 8. `dae-keras run --only 04_vae -p beta 0.1 -p run_dir runs/beta_0.1`, and the same for 4 and 50. Which `beta` denoises best on the *validation* images

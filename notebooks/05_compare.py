@@ -36,8 +36,8 @@
 #
 # 1. **Who wins, and why**, up to the [first break](#First-break): 45<!--=minutes_to_read("05_compare", until="## First break")--> minutes to read.
 # 2. **What lies behind the scores**, and what is left of them under other noise, up to the [second break](#Second-break):
-#    45<!--=minutes_to_read("05_compare", since="## First break", until="## Second break")--> minutes.
-# 3. **Failures and inventions**: 25<!--=minutes_to_read("05_compare", since="## Second break", until="## Exercises")--> minutes.
+#    50<!--=minutes_to_read("05_compare", since="## First break", until="## Second break")--> minutes.
+# 3. **Failures and inventions**: 30<!--=minutes_to_read("05_compare", since="## Second break", until="## Exercises")--> minutes.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
 # On Colab only: fetch the course and install it beside Colab's own TensorFlow. Anywhere else this cell does nothing.
