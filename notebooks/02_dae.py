@@ -357,14 +357,23 @@ for name, lesson in lessons.items():
     network, _ = train(network, lesson_pairs, evaluation_pair(images.validation, lesson), lesson, name=f"DAE_{name}")
     networks[f"trained at {mild_level:g}" if name == "mild" else f"blind, 0 to {2 * lesson.noise_level:g}"] = network
 
+
 # %%
+def psnr_at(level):
+    """The mean PSNR (dB) of each network on the test images at a noise level."""
+    noisy_at_level, _ = evaluation_pair(images.test, usual, level=level)
+    return {
+        name: float(metrics.psnr(clean, network.predict(noisy_at_level, batch_size=1000, verbose=0)).mean())
+        for name, network in networks.items()
+    }
+
+
 levels = [factor * usual.noise_level for factor in (0.2, 0.4, 0.6, 1, 1.4, 2)]
 levels = [level for level in levels if level <= 1 or not shares]
 by_level = {name: [] for name in networks}
 for level in levels:
-    noisy_at_level, _ = evaluation_pair(images.test, usual, level=level)
-    for name, network in networks.items():
-        by_level[name].append(float(metrics.psnr(clean, network.predict(noisy_at_level, batch_size=1000, verbose=0)).mean()))
+    for name, psnr in psnr_at(level).items():
+        by_level[name].append(psnr)
 Markdown(
     markdown_table(
         [
@@ -442,12 +451,18 @@ plots.image_rows(pictures, f"The same test images at level {usual.noise_level:g}
 #
 # And which of the three does most of the damage?
 
+
 # %%
-grey_values = np.repeat(np.arange(256, dtype="float32")[:, None] / 255, 10_000, axis=1)  # every brightness, ten thousand times
+def mean_by_brightness(level):
+    """What each of the 256 grey values becomes in the mean of ten thousand draws of the noise."""
+    grey_values = np.repeat(np.arange(256, dtype="float32")[:, None] / 255, 10_000, axis=1)
+    return add_noise(grey_values, usual.noise, level, (usual.seed, 5), usual.clip).mean(axis=1)
+
+
 trained, met = mild_level, usual.noise_level
 some, means, fluctuations = images.test[:5000], {}, {}
 for level in (trained, met):
-    means[level] = add_noise(grey_values, usual.noise, level, (usual.seed, 5), usual.clip).mean(axis=1)
+    means[level] = mean_by_brightness(level)
     fluctuations[level] = evaluation_pair(some, usual, level=level)[0] - means[level][some]
 
 
