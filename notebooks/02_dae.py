@@ -28,7 +28,7 @@
 # - compare a network with the best linear rival, and look into a code of 20 values.
 #
 # **You need** notebook [1 · The data and the noise](01_data.ipynb), and to know what a dense layer is. **Time:** 55<!--=minutes_to_read("02_dae")--> minutes to
-# read, about 100<!--=minutes_to_solve("02_dae")--> for the exercises (an estimate: no class has been timed). Training this notebook's network took 20<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
+# read, about 100<!--=minutes_to_solve("02_dae")--> for the exercises (an estimate: no class has been timed). Training this notebook's network took 22<!--=training_seconds:.0f--> seconds on the machine that made this page; each of
 # the two under "The wrong noise" takes about as long; the other, shorter trainings take less.
 
 # %% cellView="form" jupyter={"source_hidden": true} tags=["hide-input"]
@@ -904,7 +904,7 @@ check("reduced_rank", reduced_rank)
 # %% [markdown]
 # ### Questions
 #
-# Training again takes about 20<!--=training_seconds:.0f--> seconds and rewrites the models in `run_dir`, which notebook 5 compares: give your experiments a folder of their own,
+# Training again takes about 22<!--=training_seconds:.0f--> seconds and rewrites the models in `run_dir`, which notebook 5 compares: give your experiments a folder of their own,
 # such as `run_dir = "runs/my_dae"`. Choose by the PSNR on the validation images.
 #
 # 7. Set `latent_dim` to 5, 50 and 100 and run the notebook as far as "How well". Where does the gain fade?

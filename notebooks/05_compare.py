@@ -927,7 +927,7 @@ show_table(
 
 # %% [markdown]
 # Seconds depend on the machine, and so do their ratios. On the one that made this page, where a DCAE computes in 16 bits if the processor has instructions for them, it takes about
-# 8<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE; on a GPU an epoch after the first took
+# 6<!--=training_seconds["DCAE"] / training_seconds["DAE"]:.0f--> times as long to train as the DAE; on a GPU an epoch after the first took
 # 2.9<!--=value("gpu", "epoch", model="DCAE") / value("gpu", "epoch", model="DAE"):.1f--> times as long (`notebooks/tables/gpu.csv`).
 #
 # ## Away from the noise they were trained on
