@@ -62,3 +62,39 @@ def test_what_a_cell_leaves_behind_goes_when_it_has_finished():
     # 300 MB in pieces too small to be given back one by one, which refer to themselves, while Python does not search for such.
     printed = subprocess.run([sys.executable, "-c", CELLS], check=True, capture_output=True, text=True).stdout
     assert float(printed.split()[-1]) < 30
+
+
+LEFT = """
+import dae_keras
+import numpy as np
+from dae_keras.baselines import LinearFilter
+from dae_keras.models import DCAE
+from dae_keras.noise import stored_pairs
+from dae_keras.process_memory import resident, trim
+from dae_keras.sampling import sample
+from dae_keras.settings import Settings
+
+images = np.random.default_rng(0).random((5000, 28, 28, 1), np.float32)
+model = DCAE(skips=True, scaled=True)
+work = {work}
+work()  # what only the first one needs
+trim()
+before = resident()
+work()
+print((resident() - before) / 1e6)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    "work",
+    [
+        "lambda: LinearFilter(stored_pairs(np.uint8(255 * images), Settings()))",
+        "lambda: sample(model, 1000, steps=2)",
+        "lambda: model.predict(images, batch_size=500, verbose=0)",
+    ],
+)
+def test_what_much_work_has_needed_goes_when_it_is_done(work):
+    printed = subprocess.run([sys.executable, "-c", LEFT.format(work=work)], check=True, capture_output=True, text=True).stdout
+    assert float(printed.split()[-1]) < 25
