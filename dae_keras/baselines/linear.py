@@ -38,7 +38,6 @@ class Moments:
         self.noisy_mean, self.clean_mean = np.split((origin + shift).astype(origin.dtype), [size])
         covariances = products / count - np.outer(shift[:size], shift)
         self.covariance, self.cross = covariances[:, :size], covariances[:, size:]
-        process_memory.trim()  # 80 MB that the parts have left
 
 
 class LinearFilter:
@@ -68,6 +67,7 @@ class LinearFilter:
             first = next(rest)
             _check_sizes(rank, window, math.prod(first[1].shape[1:]))  # before the others are gone through
             self.moments = Moments(itertools.chain([first], rest))
+            del first  # so that it goes with the rest, below
         self.shape, self.noisy_mean, self.clean_mean = self.moments.shape, self.moments.noisy_mean, self.moments.clean_mean
         covariance, cross = self.moments.covariance + ridge * np.eye(self.noisy_mean.size), self.moments.cross
         self.matrix = np.linalg.solve(covariance, cross) if window is None else _solve_nearby(covariance, cross, window)
@@ -78,6 +78,7 @@ class LinearFilter:
             self.encoder = self.matrix @ self.decoder.T
             self.matrix = self.encoder @ self.decoder
         self.matrix = self.matrix.astype(self.clean_mean.dtype)  # restoring is then no slower than the images' own precision
+        process_memory.trim()  # 80 MB that parts and solution have left
 
     @property
     def weights(self):
