@@ -37,6 +37,12 @@ def test_a_missing_gradient_is_still_told_of():
     assert (float(used.value), float(unused.value)) == (pytest.approx(0.99), 1.0)
 
 
+def last_number(program):
+    """What a program in a process of its own prints last."""
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    return float(printed.split()[-1])
+
+
 CELLS = """
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -60,8 +66,7 @@ print((resident() - before) / 1e6)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_a_cell_leaves_behind_goes_when_it_has_finished():
     # 300 MB in pieces too small to be given back one by one, which refer to themselves, while Python does not search for such.
-    printed = subprocess.run([sys.executable, "-c", CELLS], check=True, capture_output=True, text=True).stdout
-    assert float(printed.split()[-1]) < 30
+    assert last_number(CELLS) < 30
 
 
 LEFT = """
@@ -96,5 +101,4 @@ print((resident() - before) / 1e6)
     ],
 )
 def test_what_much_work_has_needed_goes_when_it_is_done(work):
-    printed = subprocess.run([sys.executable, "-c", LEFT.format(work=work)], check=True, capture_output=True, text=True).stdout
-    assert float(printed.split()[-1]) < 35
+    assert last_number(LEFT.format(work=work)) < 35
