@@ -13,88 +13,114 @@ import tensorflow as tf
 from dae_keras.cores import HALF_THE_CORES
 from dae_keras.data import binarise, without_autotuning
 
-_BLOCK = 10_000  # images of an array that get their noise at a time: a draw for all of them takes six times the memory they take
+_BLOCK = 10_000  # images of an array that share a draw: that of all 55,000 would take as much memory as they do
+_PIECE = 500  # images of a block that are worked on at a time
 _CLEAN = weakref.WeakValueDictionary()  # number and fingerprint of an array, seed of its draw: the float images that `evaluation_pair` made
 _PART = 2_500  # pairs that `stored_pairs` yields at a time
 
 
-def gaussian(images, level, seed):
+def gaussian(images, level, normal):
     """Additive Gaussian noise: x + level * e, with e from N(0, 1) for every pixel.
 
     Args:
         images: float tensor of any shape, values in [0, 1].
         level: standard deviation, at least 0.
-        seed: two integers; the same seed gives the same noise.
+        normal: e, of the same shape, as `standard_normal` draws it.
 
     Returns:
         A tensor of the same shape, values not bounded. See Vincent et al. 2010, "Stacked Denoising Autoencoders", section 3.3.
     """
-    return images + level * _standard_normal(images, seed)
+    return images + level * normal
 
 
-def _standard_normal(images, seed):
-    """N(0, 1) for every pixel, by Box and Muller 1958, equation 1: uniform (a, b) give two independent normal numbers,
-    sqrt(-2 ln a) cos(2 pi b) and sqrt(-2 ln a) sin(2 pi b).
-
-    Cheaper than `tf.random.stateless_normal`, which takes its logarithms and sines one by one: these go by the vector.
-    """
-    uniform = tf.random.stateless_uniform((2, (tf.size(images) + 1) // 2), seed, dtype=images.dtype)
-    radius = tf.sqrt(-2.0 * tf.math.log1p(-uniform[0]))  # of 1 - a, which is never 0
-    angle = 2 * math.pi * uniform[1] - [[0.0], [math.pi / 2]]  # the cosine of the second is the sine of the first
-    return tf.reshape(tf.reshape(radius * tf.cos(angle), [-1])[: tf.size(images)], tf.shape(images))
-
-
-def salt_and_pepper(images, level, seed):
+def salt_and_pepper(images, level, uniform):
     """A share of the pixels, chosen at random, becomes 0 or 1 with equal chance (Vincent et al. 2010, section 3.3).
 
     Args:
         images: float tensor of any shape, values in [0, 1].
         level: expected share of pixels replaced, from 0 to 1.
-        seed: two integers; the same seed gives the same noise.
+        uniform: numbers of the same shape, uniform in [0, 1).
 
     Returns:
         A tensor of the same shape, values in [0, 1].
     """
-    draw = tf.random.stateless_uniform(tf.shape(images), seed, dtype=images.dtype)
-    salted = tf.where(draw > 1 - level / 2, tf.ones_like(images), images)
-    return tf.where(draw < level / 2, tf.zeros_like(images), salted)
+    salted = tf.where(uniform > 1 - level / 2, tf.ones_like(images), images)
+    return tf.where(uniform < level / 2, tf.zeros_like(images), salted)
 
 
-def masking(images, level, seed):
+def masking(images, level, uniform):
     """A share of the pixels, chosen at random, becomes 0 (Vincent et al. 2008, section 2.3).
 
     Args:
         images: float tensor of any shape, values in [0, 1].
         level: expected share of pixels erased, from 0 to 1.
-        seed: two integers; the same seed gives the same noise.
+        uniform: numbers of the same shape, uniform in [0, 1).
 
     Returns:
         A tensor of the same shape, values in [0, 1].
     """
-    draw = tf.random.stateless_uniform(tf.shape(images), seed, dtype=images.dtype)
-    return tf.where(draw < level, tf.zeros_like(images), images)
+    return tf.where(uniform < level, tf.zeros_like(images), images)
 
 
-def speckle(images, level, seed):
+def speckle(images, level, normal):
     """Multiplicative Gaussian noise: x + level * x * e, with e from N(0, 1); black pixels stay black.
 
     Args:
         images: float tensor of any shape, values in [0, 1].
         level: standard deviation of the factor, at least 0.
-        seed: two integers; the same seed gives the same noise.
+        normal: e, of the same shape, as `standard_normal` draws it.
 
     Returns:
         A tensor of the same shape, values not bounded. See Gonzalez and Woods, "Digital Image Processing", section 5.2.
     """
-    return images + level * images * _standard_normal(images, seed)
+    return images + level * images * normal
 
 
-def none(images, level, seed):
-    """No noise: the images as they are, for plain autoencoders. `level` and `seed` count for nothing."""
+def none(images, level, draw):
+    """No noise: the images as they are, for plain autoencoders. `level` and `draw` count for nothing."""
     return images
 
 
 NOISES = {"gaussian": gaussian, "salt_and_pepper": salt_and_pepper, "masking": masking, "speckle": speckle, "none": none}
+
+
+def standard_normal(shape, seed):
+    """Numbers from N(0, 1), by Box and Muller 1958, equation 1: uniform (a, b) give two independent ones, sqrt(-2 ln a) cos(2 pi b) and
+    sqrt(-2 ln a) sin(2 pi b).
+
+    Cheaper than `tf.random.stateless_normal`, which takes its logarithms and sines one by one: these go by the vector.
+
+    Args:
+        shape: of the result.
+        seed: two integers; the same seed gives the same numbers.
+
+    Returns:
+        float32: a tensor within a graph; otherwise an array, made a piece at a time.
+    """
+    count = tf.reduce_prod(shape)
+    uniform = tf.random.stateless_uniform((2, (count + 1) // 2), seed)
+    if not tf.executing_eagerly():
+        return tf.reshape(tf.reshape(_box_muller(uniform), [-1])[:count], shape)
+    normal, at_a_time = np.empty(uniform.shape, np.float32), _PIECE * 28 * 28
+    for first in range(0, uniform.shape[1], at_a_time):
+        these = slice(first, first + at_a_time)
+        normal[:, these] = _box_muller(uniform[:, these])
+    return normal.reshape(-1)[: int(count)].reshape(shape)
+
+
+def _box_muller(uniform):
+    radius = tf.sqrt(-2.0 * tf.math.log1p(-uniform[0]))  # of 1 - a, which is never 0
+    angle = 2 * math.pi * uniform[1] - [[0.0], [math.pi / 2]]  # the cosine of the second is the sine of the first
+    return radius * tf.cos(angle)
+
+
+_DRAWS = {
+    "gaussian": standard_normal,
+    "salt_and_pepper": tf.random.stateless_uniform,
+    "masking": tf.random.stateless_uniform,
+    "speckle": standard_normal,
+    "none": lambda shape, seed: tf.zeros(shape),
+}
 
 
 def add_noise(images, noise, level, seed, clip=True):
@@ -113,16 +139,21 @@ def add_noise(images, noise, level, seed, clip=True):
     Raises:
         KeyError: `noise` is not a name in `NOISES`.
     """
-    if isinstance(images, np.ndarray):
-        # Memory that TensorFlow has once had on a CPU it keeps: here it needs that of one block.
-        noisy = np.empty(images.shape, np.float32)
-        for first in range(0, len(images), _BLOCK):
-            of_these = slice(first, first + _BLOCK)
-            its_level = level[of_these] if np.ndim(level) else level
-            block = tf.convert_to_tensor(images[of_these], tf.float32)
-            noisy[of_these] = add_noise(block, noise, its_level, (seed[0], seed[1] + 100 * first), clip)
-        return noisy
-    noisy = NOISES[noise](tf.convert_to_tensor(images, tf.float32), level, seed)
+    if not isinstance(images, np.ndarray):
+        return _corrupt(images, noise, level, _DRAWS[noise](tf.shape(images), seed), clip)
+    noisy = np.empty(images.shape, np.float32)
+    for first in range(0, len(images), _BLOCK):
+        draw = _DRAWS[noise](images[first : first + _BLOCK].shape, (seed[0], seed[1] + 100 * first))
+        for start in range(0, len(draw), _PIECE):
+            drawn = draw[start : start + _PIECE]
+            these = slice(first + start, first + start + len(drawn))
+            its_level = level[these] if np.ndim(level) else level
+            noisy[these] = _corrupt(images[these], noise, its_level, drawn, clip)
+    return noisy
+
+
+def _corrupt(images, noise, level, draw, clip):
+    noisy = NOISES[noise](tf.convert_to_tensor(images, tf.float32), level, tf.convert_to_tensor(draw))
     return tf.clip_by_value(noisy, 0.0, 1.0) if clip else noisy
 
 

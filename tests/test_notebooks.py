@@ -2,9 +2,13 @@
 
 import ast
 import io
+import os
 import re
+import site
+import subprocess
 import tokenize
 import tomllib
+import venv
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
+from jupyter_client.kernelspec import KernelSpec, get_kernel_spec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -325,6 +330,20 @@ def test_conda_and_binder_install_the_same_pins(folder):
     assert installed == {"requirements.txt", "." if folder else ".[gpu]"}
     # Python and pip alone from conda: anything more could bring a second TensorFlow.
     assert {re.split("[=<>]", each)[0] for each in environment["dependencies"] if isinstance(each, str)} == {"python", "pip"}
+
+
+def test_kernels_keep_to_two_memory_arenas_however_they_were_installed(tmp_path):
+    """By `make`, as these tests are, for Binder, and by conda, which sets the variable for all that it starts."""
+    by_conda = yaml.safe_load((REPOSITORY / "environment.yml").read_text())["variables"]
+    venv.create(tmp_path, with_pip=False)
+    with_its_python = os.environ | {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(site.getsitepackages()),
+    }
+    subprocess.run([REPOSITORY / ".binder" / "postBuild"], env=with_its_python, check=True, capture_output=True)
+    on_binder = KernelSpec.from_resource_dir(str(tmp_path / "share/jupyter/kernels/python3")).env
+    by_make = os.environ | get_kernel_spec("python3").env  # where conda installed, the first has it
+    assert by_conda == on_binder == {"MALLOC_ARENA_MAX": by_make["MALLOC_ARENA_MAX"]} == {"MALLOC_ARENA_MAX": "2"}
 
 
 @pytest.fixture(scope="module")
