@@ -102,5 +102,5 @@ $(READY): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 # Of glibc's memory arenas a kernel would make eight for each core before its first cell runs: see dae_keras/process_memory.py.
-	$(BIN)/python -m ipykernel install --sys-prefix --env MALLOC_ARENA_MAX 2 2> /dev/null
+	$(BIN)/python -m ipykernel install --sys-prefix --env MALLOC_ARENA_MAX 2 > /dev/null
 	touch $(READY)

@@ -101,8 +101,9 @@ def table(file):
     """Score the restored images by the course's own measures, and write the table."""
     from dae_keras import metrics
     from dae_keras.data import load
-    from dae_keras.results import provenance, save_table
+    from dae_keras.results import provenance
     from dae_keras.settings import Settings
+    from dae_keras.tables import save_table
 
     data, answers = load(Settings()), np.load(_answers(file))
     record = json.loads(str(answers["record"]))

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dae_keras import sweep
-from dae_keras.results import provenance, save_table
+from dae_keras.results import provenance
 from dae_keras.study import origin
+from dae_keras.tables import save_table
 
 NAME = "timing"  # the sweep file that is written for the time of this script
 RUNS = 8

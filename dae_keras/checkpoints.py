@@ -1,4 +1,4 @@
-"""What a .keras file holds, judged from its parts before Keras, or a device, has anything to do with it."""
+"""The course's checkpoints: who makes which, and what a .keras file holds, judged from its parts before Keras is loaded."""
 
 import io
 import json
@@ -9,6 +9,14 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+
+from dae_keras.faults import TrainingError, told_as
+
+# Checkpoint: the notebook that trains it.
+MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
+LOADED = {"02_dae": "DAE", "03_dcae": "DCAE", "04_vae": "VAE"}  # notebook: the model, without skips, that load_model_path replaces
+BESIDE = {"03_dcae": {"DCAE_skip": False, "DCAE_all_levels": True}}  # networks with skips that it takes from the same folder: scaled?
+UNREADABLE = "is not a checkpoint of this course that Keras can read"
 
 _WEIGHTS = "model.weights.h5"
 _LONGEST_TEXT = 1_000_000  # bytes of a JSON part; those of the course have about a thousand
@@ -26,6 +34,38 @@ class Description(NamedTuple):
 
 class DamagedError(Exception):
     """A file is not a whole .keras file, or its parts do not belong together. The message says why, not which file."""
+
+
+def check_checkpoint(path, *models, skips=None, scaled=None):
+    """Refuse a file that cannot take the place of a training, from what the file says: no model is made, and no device needed.
+
+    Args:
+        path: a .keras file.
+        models: which of "DAE", "DCAE" and "VAE" it may hold; none named: any of them.
+        skips: whether a DCAE must have skip connections; None: as it likes.
+        scaled: whether it must scale its input, likewise.
+
+    Raises:
+        TrainingError: there is no such file, it is damaged, or it holds another model, weights that are not finite numbers, or a DCAE of
+            the other kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
+    with told_as(TrainingError, f"{path} {UNREADABLE}: {{}}", DamagedError):
+        description = describe(path)
+    allowed = models or ("DAE", "DCAE", "VAE")
+    if description.registered_name not in [f"dae_keras>{name}" for name in allowed]:
+        raise TrainingError(f"{path} holds a {description.class_name}, not a {' or '.join(allowed)}.")
+    for key, wanted, what in (("skips", skips, "skip connections"), ("scaled", scaled, "a scaled input")):
+        holds = bool(description.config.get(key, False))
+        if wanted is not None and holds != wanted:
+            raise TrainingError(f"{path} holds a DCAE {'with' if holds else 'without'} {what}; here belongs the other kind.")
+
+
+def _who_makes(path):
+    maker = MAKERS.get(path.stem)
+    return f"Run notebook {maker} first (dae-keras run --only {maker}): it makes this file." if maker else "Check load_model_path."
 
 
 def describe(path):

@@ -130,7 +130,7 @@ def _count(text):
 
 
 def _run(options):
-    # Step by step: a wrong value's message must not wait for papermill to load, nor a wrong file's for TensorFlow.
+    # Step by step: a wrong value's message must not wait for papermill to load. TensorFlow is the kernels' affair.
     from dae_keras.settings import Settings
 
     # Text otherwise: Settings makes it the parameter's type.
@@ -139,9 +139,6 @@ def _run(options):
     from dae_keras.parameters import checked_settings
 
     checked_settings(options.profile, options.only, overrides)
-    from dae_keras import _load_tensorflow_quietly
-
-    _load_tensorflow_quietly()
     from dae_keras import course
 
     print(course.summary(course.run(options.profile, options.only, overrides)))

@@ -23,12 +23,14 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dae_keras import data, locks, training
+from dae_keras import locks
+from dae_keras.checkpoints import BESIDE, LOADED, MAKERS, check_checkpoint
 from dae_keras.cores import pass_niceness_on
+from dae_keras.dataset_files import prepare
 from dae_keras.faults import one_line
 from dae_keras.parameters import CourseError, checked_settings, notebook_parameters
-from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import course_folder
+from dae_keras.tables import markdown_table, read_table
 
 _OWN_ERRORS = ("SettingsError", "DataError", "TrainingError", "CourseError", "ExportError")
 # Of what a notebook's results depend on.
@@ -95,14 +97,16 @@ def summary(run_folder):
 def _check_machine(name, settings):
     """Device, checkpoint to load and data, before any work."""
     if settings.device.isdecimal():
+        from dae_keras import training  # loads TensorFlow, which nothing else here needs: beside a kernel it would be 0.3 GB more
+
         training.set_up(settings)
     if settings.model_path:
-        training.check_checkpoint(settings.model_path, training.LOADED[name], skips=False)
+        check_checkpoint(settings.model_path, LOADED[name], skips=False)
         # The notebook's further networks are taken from the same folder, where it has them.
-        for model, scaled in training.BESIDE.get(name, {}).items():
+        for model, scaled in BESIDE.get(name, {}).items():
             if settings.model_path.with_name(f"{model}.keras").is_file():
-                training.check_checkpoint(settings.model_path.with_name(f"{model}.keras"), training.LOADED[name], skips=True, scaled=scaled)
-    data.prepare(settings.dataset, settings.data_path)
+                check_checkpoint(settings.model_path.with_name(f"{model}.keras"), LOADED[name], skips=True, scaled=scaled)
+    prepare(settings.dataset, settings.data_path)
 
 
 def _check_output(output):
@@ -134,13 +138,13 @@ def _fingerprint(name, settings):
     if settings.model_path and settings.model_path.is_file():
         parts.append(hashlib.sha256(settings.model_path.read_bytes()).hexdigest())
     if name in _READERS:
-        earlier = [settings.run_path / f"{model}_test" / "metrics.json" for model, maker in training.MAKERS.items() if maker < name]
+        earlier = [settings.run_path / f"{model}_test" / "metrics.json" for model, maker in MAKERS.items() if maker < name]
         parts += [path.read_text(encoding="utf-8") for path in earlier if path.is_file()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _is_done(name, output, fingerprint):
-    products = [f"checkpoints/{model}.keras" for model, maker in training.MAKERS.items() if maker == name]
+    products = [f"checkpoints/{model}.keras" for model, maker in MAKERS.items() if maker == name]
     if not all((output.parents[1] / product).is_file() for product in products) or not output.is_file():
         return False
     return _made_by_a_run(output) == fingerprint

@@ -13,7 +13,7 @@ import urllib.request
 import zlib
 from pathlib import Path
 
-from dae_keras import locks
+from dae_keras import _load_tensorflow_quietly, locks
 from dae_keras.faults import one_line, told_as
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -83,7 +83,8 @@ def prepare(dataset: str, data_path: Path) -> None:
 
 
 def _prepare_alone(dataset, data_path, files):
-    # TensorFlow Datasets takes a second to import, and a prepared dataset never gets here.
+    # They take seconds to import, and a prepared dataset never gets here.
+    _load_tensorflow_quietly()
     import tensorflow_datasets as tfds
 
     folder = data_path / dataset

@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from dae_keras.exercises import EXERCISES
-from dae_keras.results import markdown_table, save_table
+from dae_keras.tables import markdown_table, save_table
 
 TABLE = "verdicts.csv"
 STATES = ("right", "wrong", "not yet", "stopped")

@@ -5,6 +5,10 @@ import contextlib
 _LONGEST = 400  # letters of another library's message that are worth reading
 
 
+class TrainingError(Exception):
+    """A device, a checkpoint or the training itself failed. The message says what to do."""
+
+
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM: like Ctrl-C, from somebody else."""
 

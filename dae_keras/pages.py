@@ -28,8 +28,8 @@ from PIL import Image
 from dae_keras import study
 from dae_keras.exercises import EXERCISES
 from dae_keras.files import replace_file
-from dae_keras.results import markdown_table, read_table
 from dae_keras.settings import course_folder
+from dae_keras.tables import markdown_table, read_table
 
 NUMBER = r"(?<![\w.,])[+−-]?\d+(?:,\d{3})*(?:\.\d+)?"
 FIGURE = re.compile(rf"(?P<number>{NUMBER})(?P<markup>[*_]*)<!--=(?P<expression>.*?)(?::(?P<format>[+,]*(?:\.\d+)?[fd]))?-->")

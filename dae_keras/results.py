@@ -1,7 +1,6 @@
-"""What a run leaves behind: pictures and metrics.json for each model, and tables."""
+"""What a run leaves behind: pictures and metrics.json for each model."""
 
 import contextlib
-import csv
 import functools
 import json
 import os
@@ -16,12 +15,13 @@ import tensorflow as tf
 from PIL import Image
 
 from dae_keras import plots
-from dae_keras.faults import told_as
+from dae_keras.checkpoints import MAKERS
+from dae_keras.faults import TrainingError, told_as
 from dae_keras.files import replace_file
 from dae_keras.metrics import PROTOCOL
 from dae_keras.noise import noise_text
 from dae_keras.settings import Settings
-from dae_keras.training import MAKERS, TrainingError, gpu_names
+from dae_keras.training import gpu_names
 
 GRID = 8  # the pictures show 8 x 8 test images
 
@@ -127,33 +127,3 @@ def read_metrics(run_path, name):
     with told_as(TrainingError, again, OSError, ValueError):
         record = json.loads(file.read_text(encoding="utf-8"))
     return record | ({"settings": Settings().as_dict() | record["settings"]} if "settings" in record else {})
-
-
-def save_table(path, rows):
-    """Write a table as CSV.
-
-    Args:
-        path: the file; its folder exists.
-        rows: one dict a line, all with the same keys; None becomes an empty cell.
-    """
-
-    def write(temporary):
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    replace_file(path, write)
-
-
-def read_table(path):
-    """The lines of a CSV table as dicts of text."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def markdown_table(rows):
-    """Rows (dicts of text or numbers, all with the same keys) as a Markdown table; floats keep what their format gave them as text."""
-    header = list(rows[0])
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *([str(row[key]) for key in header] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

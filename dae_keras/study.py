@@ -9,12 +9,14 @@ import numpy as np
 from dae_keras import generative, metrics, sampling, sweep
 from dae_keras.baselines import LinearFilter, PosteriorMean, tuned_posterior_mean
 from dae_keras.data import load
+from dae_keras.faults import TrainingError
 from dae_keras.files import replace_file
 from dae_keras.models import VAE
 from dae_keras.noise import evaluation_pair, stored_pairs
-from dae_keras.results import provenance, read_table, save_table
+from dae_keras.results import provenance
 from dae_keras.settings import Settings, SettingsError, course_folder
-from dae_keras.training import TrainingError, load_checkpoint, set_up
+from dae_keras.tables import read_table, save_table
+from dae_keras.training import load_checkpoint, set_up
 from dae_keras.trainings import DENOISERS, elsewhere, finished, judge_features, record_of, without
 
 # How notebook 3 trains the DCAE that invents digits.

@@ -26,6 +26,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dae_keras import locks, parameters
+from dae_keras.checkpoints import MAKERS
 from dae_keras.faults import one_line
 from dae_keras.files import replace_file
 from dae_keras.settings import Settings, SettingsError, check_names, course_folder
@@ -151,12 +152,12 @@ def _group(shared, group):
 
 def _what(values):
     """The models, or [""] and the notebook."""
-    from dae_keras import training, trainings
+    from dae_keras import trainings
 
     if ("model" in values) == ("notebook" in values):
         raise SettingsError("say either model: NAME (or a list of them), to train and measure it, or notebook: NAME, to run it whole")
     if "notebook" in values:
-        return [""], _one_of("notebook", values["notebook"], sorted(set(training.MAKERS.values())))
+        return [""], _one_of("notebook", values["notebook"], sorted(set(MAKERS.values())))
     models = values["model"] if isinstance(values["model"], list) and values["model"] else [values["model"]]
     return [_one_of("model", each, trainings.MODELS) for each in models], None
 
@@ -189,9 +190,7 @@ def _runs(sweep, group, several):
 
 def _maker(model):
     """The notebook from whose file in a profile a model takes its parameters."""
-    from dae_keras import training
-
-    return next((notebook for name, notebook in training.MAKERS.items() if model.startswith(name)), "02_dae") if model else ""
+    return next((notebook for name, notebook in MAKERS.items() if model.startswith(name)), "02_dae") if model else ""
 
 
 def _base(profile, notebook):

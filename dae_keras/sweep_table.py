@@ -6,7 +6,7 @@ import statistics
 
 from dae_keras import plots
 from dae_keras.files import replace_file
-from dae_keras.results import markdown_table, save_table
+from dae_keras.tables import markdown_table, save_table
 
 _SHOWN = 10  # best runs in the report
 _MOST_CURVES = 6  # in one plot

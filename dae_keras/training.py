@@ -14,23 +14,14 @@ import keras
 import tensorflow as tf
 
 from dae_keras import locks
-from dae_keras.checkpoints import DamagedError, describe
+from dae_keras.checkpoints import UNREADABLE, check_checkpoint
 from dae_keras.cores import HALF_THE_CORES
 from dae_keras.data import without_autotuning
-from dae_keras.faults import told_as
+from dae_keras.faults import TrainingError, told_as
 from dae_keras.files import replace_file
 from dae_keras.fused_adam import FusedAdam
-from dae_keras.models import DAE, DCAE, VAE  # also registers them, so that checkpoints load
+from dae_keras.models import VAE  # also registers all of them, so that checkpoints load
 from dae_keras.process_memory import give_back
-
-# Checkpoint: the notebook that trains it.
-MAKERS = {"DAE": "02_dae", "DCAE": "03_dcae", "DCAE_skip": "03_dcae", "DCAE_all_levels": "03_dcae", "VAE": "04_vae"}
-LOADED = {"02_dae": DAE, "03_dcae": DCAE, "04_vae": VAE}  # notebook: the model, without skip connections, that load_model_path replaces
-BESIDE = {"03_dcae": {"DCAE_skip": False, "DCAE_all_levels": True}}  # networks with skips that it takes from the same folder: scaled?
-
-
-class TrainingError(Exception):
-    """A device, a checkpoint or the training itself failed. The message says what to do."""
 
 
 def set_up(settings, convolutions=False):
@@ -190,7 +181,9 @@ def train(model, pairs, validation, settings, name=None):
     name = name or type(model).__name__
     checkpoint = settings.run_path / "checkpoints" / f"{name}.keras"
     if settings.model_path:
-        check_checkpoint(settings.model_path, type(model), skips=getattr(model, "skips", False), scaled=getattr(model, "scaled", False))
+        check_checkpoint(
+            settings.model_path, type(model).__name__, skips=getattr(model, "skips", False), scaled=getattr(model, "scaled", False)
+        )
         loaded = load_checkpoint(settings.model_path, type(model))
         if settings.model_path.resolve() != checkpoint.resolve():
             # The run's later notebooks look for it there.
@@ -297,45 +290,11 @@ def load_checkpoint(path, *model_classes):
     Raises:
         TrainingError: there is no such file, Keras cannot read it, it holds another model, or its weights are not finite numbers.
     """
-    check_checkpoint(path, *model_classes)
+    check_checkpoint(path, *(each.__name__ for each in model_classes))
     # Half precision keeps a loss scale with the optimiser's state: in full precision Keras leaves that state out, and warns.
-    with warnings.catch_warnings(), told_as(TrainingError, f"{path} {_UNREADABLE}: {{}}", Exception):
+    with warnings.catch_warnings(), told_as(TrainingError, f"{path} {UNREADABLE}: {{}}", Exception):
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
         return keras.saving.load_model(path)
-
-
-_UNREADABLE = "is not a checkpoint of this course that Keras can read"
-
-
-def check_checkpoint(path, *model_classes, skips=None, scaled=None):
-    """Refuse a file that cannot take the place of a training, from what the file says: no model is made, and no device needed.
-
-    Args:
-        path: a .keras file.
-        model_classes: as in `load_checkpoint`.
-        skips: whether a DCAE must have skip connections; None: as it likes.
-        scaled: whether it must scale its input, likewise.
-
-    Raises:
-        TrainingError: as in `load_checkpoint`, or it holds a DCAE of the other kind.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise TrainingError(f"No checkpoint at {path}. {_who_makes(path)}")
-    with told_as(TrainingError, f"{path} {_UNREADABLE}: {{}}", DamagedError):
-        description = describe(path)
-    allowed = [each.__name__ for each in model_classes or (DAE, DCAE, VAE)]
-    if description.registered_name not in [f"dae_keras>{name}" for name in allowed]:
-        raise TrainingError(f"{path} holds a {description.class_name}, not a {' or '.join(allowed)}.")
-    for key, wanted, what in (("skips", skips, "skip connections"), ("scaled", scaled, "a scaled input")):
-        holds = bool(description.config.get(key, False))
-        if wanted is not None and holds != wanted:
-            raise TrainingError(f"{path} holds a DCAE {'with' if holds else 'without'} {what}; here belongs the other kind.")
-
-
-def _who_makes(path):
-    maker = MAKERS.get(path.stem)
-    return f"Run notebook {maker} first (dae-keras run --only {maker}): it makes this file." if maker else "Check load_model_path."
 
 
 def _read_history(path):

@@ -82,7 +82,7 @@ import tensorflow_datasets as tfds
 from dae_keras import metrics, plots
 from dae_keras.data import batches, load
 from dae_keras.noise import NOISES, add_noise, evaluation_pair, noise_text, training_pairs
-from dae_keras.results import markdown_table
+from dae_keras.tables import markdown_table
 from dae_keras.settings import Settings
 from IPython.display import Markdown
 from scipy.stats import norm

@@ -93,7 +93,8 @@ from dae_keras import DAE, metrics, plots
 from dae_keras.baselines import LinearFilter
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import add_noise, evaluation_pair, noise_text, stored_pairs, training_pairs
-from dae_keras.results import markdown_table, save_results
+from dae_keras.results import save_results
+from dae_keras.tables import markdown_table
 from dae_keras.settings import Settings
 from dae_keras.training import set_up, steps_at_once, train
 from IPython.display import Markdown

@@ -98,7 +98,8 @@ import numpy as np
 from dae_keras import DAE, DCAE, metrics, plots, sampling
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
-from dae_keras.results import code_size, markdown_table, read_table, save_results
+from dae_keras.results import code_size, save_results
+from dae_keras.tables import markdown_table, read_table
 from dae_keras.settings import Settings, course_folder
 from dae_keras.training import load_checkpoint, set_up, train
 from IPython.display import Markdown

@@ -102,7 +102,8 @@ from dae_keras import DAE, DCAE, VAE, generative, metrics, plots
 from dae_keras.data import as_array, batches, load
 from dae_keras.noise import evaluation_pair, noise_text, training_pairs
 from dae_keras.play import CodeWalk, live
-from dae_keras.results import markdown_table, read_table, save_results
+from dae_keras.results import save_results
+from dae_keras.tables import markdown_table, read_table
 from dae_keras.settings import Settings, course_folder
 from dae_keras.training import load_checkpoint, set_up, steps_at_once, train
 from dae_keras.trainings import trained_reader

@@ -88,10 +88,12 @@ from dae_keras.data import load
 from dae_keras.generative import frechet_distance
 from dae_keras.noise import evaluation_pair, noise_text, stored_pairs
 from dae_keras.play import NoiseLab, live
-from dae_keras.results import code_size, markdown_table, read_metrics, read_table, save_table
+from dae_keras.results import code_size, read_metrics
+from dae_keras.tables import markdown_table, read_table, save_table
 from dae_keras.sampling import falling_levels, sample, walk
 from dae_keras.settings import Settings, course_folder
-from dae_keras.training import TrainingError, load_checkpoint, set_up
+from dae_keras.faults import TrainingError
+from dae_keras.training import load_checkpoint, set_up
 from dae_keras.trainings import trained_reader
 from IPython.display import Markdown, display
 from scipy.special import softmax

@@ -17,7 +17,7 @@ import keras_cases
 import protocol
 import run
 
-from dae_keras.results import read_table
+from dae_keras.tables import read_table
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 import pytest
 
-from dae_keras.checkpoints import DamagedError, describe
+from dae_keras.checkpoints import DamagedError, check_checkpoint, describe
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE, DCAE, VAE
-from dae_keras.training import TrainingError, check_checkpoint, load_checkpoint
+from dae_keras.training import load_checkpoint
 
 WEIGHTS = "model.weights.h5"
 
@@ -181,4 +182,4 @@ def test_the_other_kind_of_dcae_is_refused_without_making_it(tmp_path, monkeypat
     DCAE(2, 3, skips=not skips).save(tmp_path / "DCAE.keras")
     monkeypatch.setattr(keras.saving, "load_model", lambda path: pytest.fail("a model was made"))
     with pytest.raises(TrainingError, match=r"holds a DCAE with.* skip connections"):
-        check_checkpoint(tmp_path / "DCAE.keras", DCAE, skips=skips)
+        check_checkpoint(tmp_path / "DCAE.keras", "DCAE", skips=skips)

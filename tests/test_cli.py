@@ -44,6 +44,7 @@ def test_help_answers_at_once_and_without_tensorflow():
         (["-p", "epochs", "many"], "epochs = 'many': must be a whole number", ("tensorflow", "keras", "papermill")),
         (["-p", "epoch", "3"], "did you mean 'epochs'?", ("tensorflow", "keras", "papermill")),
         (["--profile", "quikc"], "unknown profile 'quikc'", ("tensorflow", "keras")),
+        (["--only", "02_dae", "-p", "load_model_path", "runs/DEA.keras"], "No checkpoint at", ("tensorflow", "keras")),
     ],
 )
 def test_a_wrong_value_is_told_before_anything_heavy_is_loaded(words, said, not_loaded):

@@ -12,10 +12,10 @@ from nbclient.exceptions import DeadKernelError
 from dae_keras import course
 from dae_keras.course import CourseError
 from dae_keras.data import DataError
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE
 from dae_keras.parameters import notebook_parameters
 from dae_keras.settings import SettingsError
-from dae_keras.training import TrainingError
 
 ALL = ["01_data", "02_dae", "05_compare"]
 

@@ -8,12 +8,12 @@ from PIL import Image
 
 from dae_keras import denoise
 from dae_keras.denoise import denoise_files
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE
 from dae_keras.noise import add_noise
 from dae_keras.picture_files import PictureError
 from dae_keras.plots import tiled
 from dae_keras.settings import Settings
-from dae_keras.training import TrainingError
 
 HALF_A_GREY_LEVEL = 0.5 / 255 + 1e-6
 

@@ -12,8 +12,8 @@ from small_models import MODELS
 
 from dae_keras import cli, export
 from dae_keras.export import ExportError, export_model
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE
-from dae_keras.training import TrainingError
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="exports are tested where the extra `export` is installed")
 

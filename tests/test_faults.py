@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from dae_keras import cli, course, training
-from dae_keras.faults import Terminated, one_line, told_as
+from dae_keras.faults import Terminated, TrainingError, one_line, told_as
 from dae_keras.models import DAE
 
 # ------------------------------------------------------------------------------------------------------------------ the words
@@ -203,7 +203,7 @@ def test_a_loss_that_is_no_number_names_its_epoch_and_leaves_the_earlier_trainin
         def call(self, images):
             return super().call(images) * tf.where(self.optimizer.iterations >= spoilt, np.nan, 1.0)
 
-    with pytest.raises(training.TrainingError) as caught:
+    with pytest.raises(TrainingError) as caught:
         training.train(SpoilsItself(8, 2), pairs, validation, settings, name="DAE")
     assert f"became NaN or infinite in epoch {epoch} of 5" in str(caught.value)
     assert checkpoint.read_bytes() == before

@@ -20,7 +20,9 @@ from papermill.iorw import load_notebook_node, read_yaml_file
 from papermill.parameterize import parameterize_notebook
 
 from dae_keras import course, results, training
+from dae_keras.checkpoints import MAKERS
 from dae_keras.data import DataError
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.settings import Settings, SettingsError
 
@@ -241,7 +243,7 @@ def test_the_whole_course_runs_as_on_a_gpu(kernels_begin_with, values_for, recor
     values["jit_compile"] = jit_compile
     folder = course.run("full", (), values | {name: TINY[name] for name in ("filters", "code_dim", "all_levels_epochs")})
     assert sorted(path.stem for path in (folder / "notebooks").iterdir()) == list(NOTEBOOKS)
-    assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(training.MAKERS)
+    assert {path.stem for path in (folder / "checkpoints").iterdir()} >= set(MAKERS)
 
 
 @pytest.mark.kind("numbers")
@@ -288,7 +290,7 @@ def no_work(monkeypatch):
     ],
 )
 def test_what_cannot_run_is_refused_by_name_before_any_work(values_for, tmp_path, notebook, values, said):
-    with pytest.raises((SettingsError, DataError, training.TrainingError)) as refused:
+    with pytest.raises((SettingsError, DataError, TrainingError)) as refused:
         course.run("full", [notebook], values_for(notebook, **values))
     assert said in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
@@ -302,7 +304,7 @@ def test_a_model_of_another_notebook_is_refused_before_any_work(values_for, smal
     for name, kind in {"DAE": "DAE", "DCAE": "DCAE", "DCAE_skip": "DCAE", "VAE": "VAE"}.items():
         if name != OWN_MODEL[notebook]:
             values = values_for(notebook, load_model_path=str(small_run / "checkpoints" / f"{name}.keras"))
-            with pytest.raises(training.TrainingError, match=rf"{name}.keras holds a {kind}"):
+            with pytest.raises(TrainingError, match=rf"{name}.keras holds a {kind}"):
                 course.run("full", [notebook], values)
 
 
@@ -312,7 +314,7 @@ def test_a_model_of_another_notebook_is_refused_before_any_work(values_for, smal
 def test_a_damaged_network_beside_the_one_to_load_is_refused_before_any_work(tmp_path, values_for, small_run, beside):
     shutil.copytree(small_run / "checkpoints", tmp_path / "checkpoints")
     (tmp_path / "checkpoints" / f"{beside}.keras").write_bytes(b"PK damaged")
-    with pytest.raises(training.TrainingError, match=rf"{beside}.keras is not a checkpoint of this course that Keras can read"):
+    with pytest.raises(TrainingError, match=rf"{beside}.keras is not a checkpoint of this course that Keras can read"):
         course.run("full", ["03_dcae"], values_for("03_dcae", load_model_path=str(tmp_path / "checkpoints" / "DCAE.keras")))
 
 

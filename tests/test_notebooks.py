@@ -20,7 +20,8 @@ from jupyter_client.kernelspec import KernelSpec, get_kernel_spec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dae_keras import results, study, sweep, training
+from dae_keras import study, sweep, tables
+from dae_keras.checkpoints import MAKERS
 from dae_keras.parameters import notebook_parameters
 from dae_keras.settings import Settings
 
@@ -80,8 +81,8 @@ def test_there_are_no_other_parameter_files():
 
 
 def test_the_models_name_the_notebooks_that_make_them():
-    assert set(training.MAKERS.values()) <= set(NAMES)
-    for model, name in training.MAKERS.items():
+    assert set(MAKERS.values()) <= set(NAMES)
+    for model, name in MAKERS.items():
         assert re.search(rf"\b{model}\b", "\n".join(cell.source for cell in code_cells(name)))
 
 
@@ -348,12 +349,12 @@ def test_kernels_keep_to_two_memory_arenas_however_they_were_installed(tmp_path)
 
 @pytest.fixture(scope="module")
 def denoisers():
-    return results.read_table(REPOSITORY / "notebooks" / "tables" / "denoisers.csv")
+    return tables.read_table(REPOSITORY / "notebooks" / "tables" / "denoisers.csv")
 
 
 @pytest.fixture(scope="module")
 def noise_table():
-    return results.read_table(REPOSITORY / "notebooks" / "tables" / "noise.csv")
+    return tables.read_table(REPOSITORY / "notebooks" / "tables" / "noise.csv")
 
 
 def test_the_committed_table_of_denoisers_has_every_network_and_seed(denoisers):
@@ -408,12 +409,12 @@ def test_the_committed_table_of_noises_has_every_training_and_test(noise_table, 
 
 @pytest.fixture(scope="module")
 def vae_bounds():
-    return {row["run"]: row for row in results.read_table(REPOSITORY / "notebooks" / "tables" / "vae_bounds.csv")}
+    return {row["run"]: row for row in tables.read_table(REPOSITORY / "notebooks" / "tables" / "vae_bounds.csv")}
 
 
 def test_the_committed_tables_are_of_the_runs_the_study_makes(vae_bounds):
     assert list(vae_bounds) == [run.group for run in sweep.read("vae").runs.values()]
-    curves = results.read_table(REPOSITORY / "notebooks" / "tables" / "vae_curves.csv")
+    curves = tables.read_table(REPOSITORY / "notebooks" / "tables" / "vae_curves.csv")
     for run in dict.fromkeys(row["run"] for row in curves):
         assert [int(row["epoch"]) for row in curves if row["run"] == run] == list(range(1, int(vae_bounds[run]["epochs"]) + 1))
     for row in vae_bounds.values():

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dae_keras import pages
-from dae_keras.results import read_table, save_table
+from dae_keras.tables import read_table, save_table
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TABLE = [{"method": "DAE", "seed": str(seed), "PSNR": psnr, "code size": "20"} for seed, psnr in enumerate(("18.844", "18.867", "18.850"))]

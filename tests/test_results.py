@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dae_keras import metrics, results
+from dae_keras import metrics, results, tables
+from dae_keras.faults import TrainingError
 from dae_keras.files import replace_file
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.models.keras_blog import KerasBlog
 from dae_keras.settings import Settings
-from dae_keras.training import TrainingError
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ ROWS = [
 
 
 def test_the_comparison_comes_back_as_text(tmp_path):
-    results.save_table(tmp_path / "comparison.csv", ROWS)
-    assert results.read_table(tmp_path / "comparison.csv") == [
+    tables.save_table(tmp_path / "comparison.csv", ROWS)
+    assert tables.read_table(tmp_path / "comparison.csv") == [
         {"method": "noisy input", "PSNR (dB)": "9.38", "SSIM": "0.410", "weights": ""},
         {"method": 'DAE, "784-400-20"', "PSNR (dB)": "18.57", "SSIM": "0.798", "weights": "644804"},
     ]
@@ -141,7 +141,7 @@ def test_the_comparison_comes_back_as_text(tmp_path):
 
 
 def test_the_markdown_table_has_a_row_a_method_and_numbers_to_the_right():
-    table = results.markdown_table(
+    table = tables.markdown_table(
         [{"method": "median", "PSNR": "14.16", "weights": 0}, {"method": "DAE", "PSNR": "18.57", "weights": 644_804}]
     )
     assert table.splitlines() == [

@@ -24,7 +24,8 @@ import jupytext
 import pytest
 import yaml
 
-from dae_keras import cli, study, sweep, training
+from dae_keras import cli, study, sweep
+from dae_keras.checkpoints import MAKERS
 from dae_keras.parameters import checked_settings
 from dae_keras.settings import Settings
 
@@ -44,7 +45,7 @@ NOT_RUN = {
     ".venv/bin/pip install -e '.[gpu]'": ("README.md", "downloads CUDA"),
     "ssh -L 6006:127.0.0.1:6006 you@server": ("README.md", "needs a second machine"),
 }
-LESSON_CHECKPOINTS = {"DAE_mild", "DAE_blind", "VAE_plain"}  # besides those that `training.MAKERS` names
+LESSON_CHECKPOINTS = {"DAE_mild", "DAE_blind", "VAE_plain"}  # besides those that `MAKERS` names
 PICTURES_OF_ONES_OWN = {"mine.png"}  # the one name that a text may use for a picture that a reader brings
 
 FENCE = re.compile(
@@ -105,7 +106,7 @@ def check_run_folder(path):
     profiles = {folder.name for folder in (REPOSITORY / "params").iterdir()} - {"sweeps"}
     if len(parts) < 3 or parts[0] != "runs" or parts[1] not in profiles:
         raise CommandError(f"{path} is in no profile's run folder")
-    known = {"logs"} | {f"checkpoints/{name}.keras" for name in (*training.MAKERS, *LESSON_CHECKPOINTS)}
+    known = {"logs"} | {f"checkpoints/{name}.keras" for name in (*MAKERS, *LESSON_CHECKPOINTS)}
     if "/".join(parts[2:]) not in known:
         raise CommandError(f"no run leaves {path}")
 
@@ -465,7 +466,7 @@ def test_pictures_that_notebooks_tell_a_reader_to_denoise_are_denoised(course_co
 @pytest.mark.course
 def test_every_checkpoint_loads_after_import_of_the_package_alone_from_another_folder(finished_run, tmp_path):
     checkpoints = sorted((finished_run / "checkpoints").glob("*.keras"))
-    assert {path.stem for path in checkpoints} == {*training.MAKERS, *LESSON_CHECKPOINTS}
+    assert {path.stem for path in checkpoints} == {*MAKERS, *LESSON_CHECKPOINTS}
     program = """
 import sys
 import dae_keras
@@ -493,7 +494,7 @@ def left_behind():
 
 def test_the_readme_names_every_model_that_a_run_leaves():
     named = {Path(pattern).stem for pattern in left_behind() if pattern.startswith("checkpoints/")}
-    assert named == {*training.MAKERS, *LESSON_CHECKPOINTS}
+    assert named == {*MAKERS, *LESSON_CHECKPOINTS}
 
 
 @pytest.mark.course

@@ -7,8 +7,8 @@ import pytest
 
 from dae_keras import cli, course, data, study, sweep, trainings
 from dae_keras.noise import evaluation_pair
-from dae_keras.results import read_table
 from dae_keras.settings import Settings
+from dae_keras.tables import read_table
 
 PROVENANCE = {
     "commit": "abc",

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from dae_keras import cli, locks, parameters, sweep, sweep_table, trainings
-from dae_keras.results import read_table
 from dae_keras.settings import Settings, SettingsError
 from dae_keras.sweep import SweepError
+from dae_keras.tables import read_table
 
 GRID = """\
 model: DAE

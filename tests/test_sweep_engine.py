@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from dae_keras import sweep
-from dae_keras.results import read_table
+from dae_keras.tables import read_table
 
 pytestmark = pytest.mark.engine
 

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from dae_keras import data, metrics, noise, training
 from dae_keras.cores import ALL_CORES, HALF_THE_CORES
+from dae_keras.faults import TrainingError
 from dae_keras.models import DAE, DCAE, VAE
 from dae_keras.settings import Settings
-from dae_keras.training import TrainingError
 
 MAKERS = {
     "DAE": lambda: DAE(hidden_dim=16, latent_dim=4),

@@ -31,7 +31,7 @@ def main():
     import onnx
 
     from dae_keras.export import ExportError, export_model
-    from dae_keras.training import TrainingError
+    from dae_keras.faults import TrainingError
 
     folder = SITE / "models"
     shutil.rmtree(folder, ignore_errors=True)
