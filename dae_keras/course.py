@@ -23,10 +23,9 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dae_keras import locks
+from dae_keras import dataset_files, locks
 from dae_keras.checkpoints import BESIDE, LOADED, MAKERS, check_checkpoint
 from dae_keras.cores import pass_niceness_on
-from dae_keras.dataset_files import prepare
 from dae_keras.faults import one_line
 from dae_keras.parameters import CourseError, checked_settings, notebook_parameters
 from dae_keras.settings import course_folder
@@ -106,7 +105,7 @@ def _check_machine(name, settings):
         for model, scaled in BESIDE.get(name, {}).items():
             if settings.model_path.with_name(f"{model}.keras").is_file():
                 check_checkpoint(settings.model_path.with_name(f"{model}.keras"), LOADED[name], skips=True, scaled=scaled)
-    prepare(settings.dataset, settings.data_path)
+    dataset_files.prepare(settings.dataset, settings.data_path)
 
 
 def _check_output(output):

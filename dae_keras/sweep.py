@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dae_keras import locks, parameters
+from dae_keras import dataset_files, locks, parameters
 from dae_keras.checkpoints import MAKERS
 from dae_keras.faults import one_line
 from dae_keras.files import replace_file
@@ -341,10 +341,8 @@ def _changed(settings):
 
 def _prepare_data(pending):
     """Once, before any job: afterwards they only read."""
-    from dae_keras import data
-
     for dataset, folder in sorted({(run.settings.dataset, run.settings.data_path) for run in pending}):
-        data.prepare(dataset, folder)
+        dataset_files.prepare(dataset, folder)
 
 
 def engine():

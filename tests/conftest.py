@@ -181,7 +181,7 @@ def small_course(tmp_path, monkeypatch):
         nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
         (tmp_path / "params" / "full" / f"{name}.yaml").write_text(yaml.safe_dump(parameters))
         (tmp_path / "params" / "quick" / f"{name}.yaml").write_text(yaml.safe_dump({**parameters, "run_dir": "runs/quick"}))
-    monkeypatch.setattr(course.data, "prepare", lambda dataset, data_path: None)
+    monkeypatch.setattr(course.dataset_files, "prepare", lambda dataset, data_path: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -151,7 +151,7 @@ def test_what_is_done_is_not_done_again(small_course, executed, capsys):
 
 def test_nothing_to_do_needs_no_data(small_course, executed, monkeypatch):
     course.run(only=["02_dae"])
-    monkeypatch.setattr(course.data, "prepare", lambda *_: pytest.fail("prepared"))
+    monkeypatch.setattr(course.dataset_files, "prepare", lambda *_: pytest.fail("prepared"))
     course.run(only=["02_dae"])
     assert names(executed) == ["02_dae"]
 
@@ -354,7 +354,7 @@ def test_data_that_is_not_there(refused, monkeypatch):
     def prepare(dataset, data_path):
         raise DataError("no files and no network")
 
-    monkeypatch.setattr(course.data, "prepare", prepare)
+    monkeypatch.setattr(course.dataset_files, "prepare", prepare)
     assert refused(DataError) == "no files and no network"
 
 

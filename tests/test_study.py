@@ -69,7 +69,7 @@ def own_course(tmp_path, repository, monkeypatch):
     (tmp_path / "notebooks" / "tables").mkdir(parents=True)
     for path in (repository / "notebooks").glob("*.ipynb"):
         (tmp_path / "notebooks" / path.name).symlink_to(path)
-    monkeypatch.setattr(course.data, "prepare", lambda dataset, data_path: None)
+    monkeypatch.setattr(course.dataset_files, "prepare", lambda dataset, data_path: None)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
