@@ -96,11 +96,11 @@ address:  ## write the address of your copy into every place that names it: make
 clean:  ## remove what the other verbs made, except data and runs
 	rm -rf .venv benchmarks/.venv build *.egg-info .pytest_cache .ruff_cache
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "make: this course needs Python 3.11, 3.12 or 3.13; none was found. Name one: make PYTHON=/path/to/python3.12 course"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-# Of glibc's memory arenas a kernel would make eight for each core before its first cell runs: see dae_keras/process_memory.py.
+# Else the kernels' threads spread their memory over ten arenas and more: see dae_keras/process_memory.py.
 	$(BIN)/python -m ipykernel install --sys-prefix --env MALLOC_ARENA_MAX 2 > /dev/null
 	touch $(READY)

@@ -1,4 +1,4 @@
-"""Corruptions of images, as pure functions of a batch and a seed.
+"""Corruptions of images, as pure functions of a batch and of random numbers, which depend on a seed alone.
 
 The same functions serve `tf.data` pipelines (fresh noise for every image in every epoch) and whole arrays (one stored draw for evaluation).
 """

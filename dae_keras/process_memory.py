@@ -18,9 +18,9 @@ def keep_little():
     On a processor TensorFlow's own allocator keeps what it has had. The C library's (glibc) does so too with pieces of up to 32 MB, once
     it has freed one as large. From 4 MB on, a piece is now taken from the system and given back; what a step of training needs is smaller.
     Smaller pieces lie in arenas, of which it makes up to eight for each core, and what is free in one serves no thread of another. In a
-    notebook this function comes too late for them: the kernel's own threads have ten, and that settles it for the process. There the
-    variable MALLOC_ARENA_MAX says it, which the kernel starts with: it is 0.1 GB less. The Makefile, environment.yml and
-    .binder/postBuild set it.
+    notebook it is too late to say so: by then the kernel's own threads have made ten, and the limit is settled for the process. There the
+    environment variable MALLOC_ARENA_MAX says it, which the Makefile, environment.yml and .binder/postBuild give to kernels: that saves
+    0.1 GB.
     """
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
     with contextlib.suppress(AttributeError):

@@ -153,6 +153,7 @@ def test_a_section_measured_anew_replaces_the_old_one_and_leaves_the_others():
     assert run.with_section(page, "## Lessons\n\nnew\n") == page + "\n## Lessons\n\nnew\n"
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_measured_on_the_noise_of_all_other_tables(tmp_path, monkeypatch):
     """Whoever hands the noisy images back gets the score that README's table has for them."""
     monkeypatch.setattr(ceiling, "TABLE", tmp_path / "ceiling.csv")
