@@ -23,7 +23,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from tqdm import tqdm
 
-from dae_keras import dataset_files, locks
+from dae_keras import _load_tensorflow_quietly, dataset_files, locks
 from dae_keras.checkpoints import BESIDE, LOADED, MAKERS, check_checkpoint
 from dae_keras.cores import pass_niceness_on
 from dae_keras.faults import one_line
@@ -96,7 +96,9 @@ def summary(run_folder):
 def _check_machine(name, settings):
     """Device, checkpoint to load and data, before any work."""
     if settings.device.isdecimal():
-        from dae_keras import training  # loads TensorFlow, which nothing else here needs: beside a kernel it would be 0.3 GB more
+        # It knows the GPUs. Nothing else here needs it, and beside a kernel it would take 0.6 GB.
+        _load_tensorflow_quietly()
+        from dae_keras import training
 
         training.set_up(settings)
     if settings.model_path:

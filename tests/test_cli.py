@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,12 @@ def test_a_wrong_value_is_told_before_anything_heavy_is_loaded(words, said, not_
     imported = {line.split("|")[-1].strip().split(".")[0] for line in finished.stderr.splitlines() if line.startswith("import time:")}
     assert "dae_keras" in imported
     assert not imported & {*not_loaded}
+
+
+def test_a_gpu_that_is_not_there_is_told_in_one_line():
+    finished = subprocess.run([COMMAND, "run", "--only", "02_dae", "-p", "device", "99"], capture_output=True, text=True, check=False)
+    assert finished.returncode == 1
+    assert re.fullmatch(r"dae-keras: device = '99': no such GPU\. .*\n", finished.stderr)
 
 
 def test_the_installed_command_denoises_a_picture(tmp_path, mnist):
