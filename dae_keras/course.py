@@ -96,7 +96,7 @@ def summary(run_folder):
 def _check_machine(name, settings):
     """Device, checkpoint to load and data, before any work."""
     if settings.device.isdecimal():
-        # It knows the GPUs. Nothing else here needs it, and beside a kernel it would take 0.6 GB.
+        # TensorFlow knows the GPUs. Nothing else here needs it, and beside a kernel it would take 0.6 GB.
         _load_tensorflow_quietly()
         from dae_keras import training
 
